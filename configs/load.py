@@ -1,0 +1,82 @@
+"""Reads a preset or YAML file, applies `key=value` overrides and validates the result."""
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from .schema import Config
+
+CONFIG_DIR = Path(__file__).parent
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used; the message names the key, the value and what is needed."""
+
+
+def preset_names() -> list[str]:
+    """Names of the presets that come with Kinema."""
+    return sorted(path.stem for path in CONFIG_DIR.glob("*.yaml"))
+
+
+def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Load a preset by name, or a YAML file by path, with `key=value` overrides applied.
+
+    Args:
+        name: a preset ("tiny", see `preset_names()`) or the path of a YAML file.
+        overrides: strings such as "train.vae.steps=5"; the value is read as YAML.
+
+    Raises:
+        ConfigError: unknown preset, unknown key (the nearest is named) or a value out of range.
+    """
+    path = CONFIG_DIR / f"{name}.yaml"
+    if not path.is_file():
+        path = Path(name)
+    if not path.is_file():
+        raise ConfigError(f"no preset or file named {str(name)!r}; the presets are {', '.join(preset_names())}")
+    values = yaml.safe_load(path.read_text()) or {}
+    for override in overrides:
+        _apply(values, override)
+    unknown = list(_unknown_keys(values, Config))
+    if unknown:
+        raise ConfigError("; ".join(unknown))
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
+        raise ConfigError(f"{path.name}: " + "; ".join(problems)) from None
+
+
+def dump_config(config: Config) -> str:
+    """The resolved configuration as YAML that `load_config` reads back to an equal `Config`."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override {override!r} is not key=value; an example: train.vae.steps=200")
+    *parents, last = key.split(".")
+    for parent in parents:
+        values = values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise ConfigError(f"override {override!r}: {parent!r} is a value, not a section")
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from None
+
+
+def _unknown_keys(values: Any, model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    if not isinstance(values, Mapping):
+        return
+    for key, value in values.items():
+        field = model.model_fields.get(key)
+        if field is None:
+            near = get_close_matches(str(key), model.model_fields, n=1, cutoff=0.0)
+            yield f"unknown key {prefix}{key!s}; did you mean {prefix}{near[0]}?"
+        elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _unknown_keys(value, field.annotation, f"{prefix}{key}.")

@@ -1,0 +1,219 @@
+"""The typed configuration: every number of a training run, in one place.
+
+A run is described by one `Config`. Presets are YAML files beside this module; the command line changes
+single fields with `key=value` (`train.vae.steps=200`). A model section holds exactly the arguments of that
+model's constructor, so `AutoencoderKLKinema(**config.vae.model_dump())` builds it.
+"""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Mapping01 = dict[str, float]
+
+
+class Section(BaseModel):
+    """A frozen group of settings in which a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataConfig(Section):
+    """Which clips are trained on, and their shape."""
+
+    source: str = "diorama"  # "diorama", or a manifest file or folder of videos
+    split: Literal["train", "heldout"] = "train"  # Diorama only: "heldout" has only pairs unseen in training
+    difficulty: tuple[int, int] = (0, 3)  # Diorama only: lowest and highest level, 0 to 3
+    num_clips: int = Field(16384, gt=0)  # Diorama only: clips in one epoch
+    supersample: int = Field(2, ge=1, le=4)  # Diorama only: rays per pixel side
+    height: int = Field(64, gt=0)  # pixels
+    width: int = Field(64, gt=0)  # pixels
+    num_frames: int = Field(17, gt=0)  # frames per clip, 1 + k * temporal_stride
+    fps: float = Field(8.0, gt=0)  # frames per second
+    fps_choices: tuple[float, ...] = ()  # if given, each clip draws its frame rate from these
+    buckets: tuple[tuple[int, int, int], ...] = ()  # folders only: (frames, height, width) shapes to sort into
+    caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
+    num_workers: int = Field(0, ge=0)  # loader processes per rank; 0 loads in the training process
+
+    @model_validator(mode="after")
+    def _check(self) -> "DataConfig":
+        low, high = self.difficulty
+        if not 0 <= low <= high <= 3:
+            raise ValueError(f"difficulty is {self.difficulty}; it needs 0 <= lowest <= highest <= 3")
+        if abs(sum(self.caption_mix.values()) - 1) > 1e-6 or set(self.caption_mix) - {"short", "medium", "dense"}:
+            raise ValueError(
+                f"caption_mix is {self.caption_mix}; it needs shares of short, medium and dense that sum to 1"
+            )
+        return self
+
+
+class ConditionerConfig(Section):
+    """The contrastive captioner (CoCa) whose text tower conditions the denoiser."""
+
+    vocab_size: int = Field(2048, gt=300)  # byte-level BPE entries, special tokens included
+    context_length: int = Field(64, gt=4)  # tokens, start and end included
+    width: int = Field(192, gt=0)  # text tower and decoder
+    num_layers: int = Field(4, gt=0)  # text tower
+    num_decoder_layers: int = Field(2, gt=0)  # multimodal caption decoder
+    num_heads: int = Field(4, gt=0)
+    embed_dim: int = Field(192, gt=0)  # joint video-text space
+    image_size: int = Field(64, gt=0)  # pixels; frames are resized to this square
+    patch_size: int = Field(8, gt=0)  # pixels
+    num_frames: int = Field(5, gt=0)  # frames of a clip that the visual side sees, evenly spaced, in order
+    vision_width: int = Field(192, gt=0)
+    vision_layers: int = Field(4, gt=0)
+    vision_heads: int = Field(4, gt=0)
+    loss: Literal["infonce", "sigmoid"] = "infonce"
+    contrastive_weight: float = Field(1.0, ge=0)
+    caption_weight: float = Field(2.0, ge=0)
+
+
+class VAEConfig(Section):
+    """Arguments of `AutoencoderKLKinema`."""
+
+    latent_channels: int = Field(16, gt=0)
+    patch_size: int = Field(4, gt=0)  # pixels folded into channels before the first convolution
+    block_channels: tuple[int, ...] = (96, 192)  # one level each; every level after the first halves space
+    layers_per_block: int = Field(2, gt=0)  # residual blocks a level
+    temporal_stride: int = Field(4, gt=0)  # power of two: pixel frames per latent frame
+    # spatial stride = patch_size * 2 ** (len(block_channels) - 1)
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels per latent cell side."""
+        return self.patch_size * 2 ** (len(self.block_channels) - 1)
+
+
+class VAELossConfig(Section):
+    """Weights of the autoencoder's losses."""
+
+    reconstruction: float = 1.0  # L1 in pixel space
+    kl: float = 1e-6
+    perceptual: float = 0.1  # download-free perceptual distance
+    adversarial: float = 0.0  # 3-D patch discriminator; 0 builds none
+    adversarial_start: int = 1000  # steps before the discriminator counts
+    crop_frames: int | None = None  # train on this many frames of each clip; None: all
+
+
+class DiTConfig(Section):
+    """Arguments of `KinemaTransformer3DModel`, besides the widths its VAE and text encoder decide."""
+
+    num_layers: int = Field(8, gt=0)
+    num_attention_heads: int = Field(6, gt=0)
+    attention_head_dim: int = Field(48, gt=0)  # a multiple of 2
+    patch_size: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns per token
+    mlp_ratio: float = Field(3.0, gt=0)  # SwiGLU hidden width / model width (rounded up to a multiple of 8)
+    control_dim: int = Field(0, ge=0)  # per-frame control vector; 0: none
+
+
+class FlowConfig(Section):
+    """Noise levels of a training clip, and what else is drawn per sample."""
+
+    plans: Mapping01 = {  # shares of the noise plans; they sum to 1
+        "equal": 0.55,  # one level for all frames
+        "independent": 0.25,  # a level per frame (Diffusion Forcing)
+        "prefix": 0.08,  # first frames clean
+        "suffix": 0.04,  # last frames clean
+        "both_ends": 0.04,  # first and last frames clean
+        "scattered": 0.04,  # some frames clean
+    }
+    logit_mean: float = 0.0  # of the logit-normal noise level
+    logit_std: float = Field(1.0, gt=0)
+    shift: float = Field(1.0, gt=0)  # resolution-dependent shift; 1: none
+    caption_dropout: float = Field(0.1, ge=0, le=1)  # for classifier-free guidance
+    block_causal: float = Field(0.3, ge=0, le=1)  # share of batches under the block-causal mask
+    frames_per_block: int = Field(1, gt=0)  # latent frames per causal block
+    image_fraction: float = Field(0.1, ge=0, le=1)  # share of batches of single frames
+    image_warmup: float = Field(0.15, ge=0, le=1)  # first share of the steps that sees only single frames
+
+    @model_validator(mode="after")
+    def _check(self) -> "FlowConfig":
+        known = {"equal", "independent", "prefix", "suffix", "both_ends", "scattered"}
+        if abs(sum(self.plans.values()) - 1) > 1e-6 or set(self.plans) - known:
+            raise ValueError(f"plans is {self.plans}; it needs shares of {sorted(known)} that sum to 1")
+        return self
+
+
+class TrainConfig(Section):
+    """One training loop. A step is one optimizer update over batch_size * accumulation * ranks clips."""
+
+    steps: int = Field(1000, gt=0)
+    batch_size: int = Field(16, gt=0)  # clips per rank per forward
+    gradient_accumulation_steps: int = Field(1, gt=0)
+    mixed_precision: Literal["no", "bf16", "fp16"] = "no"  # compute type; master weights stay fp32
+    gradient_checkpointing: bool = False
+    compile: bool = False  # torch.compile of the repeated blocks
+    optimizer: Literal["adamw", "muon"] = "adamw"  # "muon": Muon on 2-D hidden weights, AdamW on the rest
+    learning_rate: float = Field(1e-3, gt=0)  # AdamW
+    muon_learning_rate: float = Field(0.02, gt=0)  # Muon
+    betas: tuple[float, float] = (0.9, 0.95)  # AdamW
+    weight_decay: float = Field(0.01, ge=0)
+    warmup_steps: int = Field(100, ge=0)
+    schedule: Literal["constant", "cosine", "linear"] = "cosine"  # after warm-up, down to final_lr_share
+    final_lr_share: float = Field(0.05, ge=0, le=1)
+    max_grad_norm: float = Field(1.0, gt=0)
+    ema_decay: float = Field(0.998, ge=0, lt=1)  # 0: no averaging
+    log_every: int = Field(10, gt=0)  # steps
+    validate_every: int = Field(250, gt=0)  # steps between validation losses and samples
+    checkpoint_every: int = Field(250, gt=0)  # steps
+    keep_checkpoints: int = Field(2, gt=0)
+    validation_clips: int = Field(16, gt=0)
+    train_text_encoder: bool = False  # denoiser only: the text tower learns along
+
+
+class TrainSections(Section):
+    """The three training loops of the recipe."""
+
+    conditioner: TrainConfig = TrainConfig()
+    vae: TrainConfig = TrainConfig()
+    dit: TrainConfig = TrainConfig()
+
+
+class SampleConfig(Section):
+    """How the trained model samples by default."""
+
+    num_inference_steps: int = Field(12, gt=0)
+    guidance_scale: float = Field(4.0, ge=0)
+    prompts: tuple[str, ...] = (
+        "a red ball rolls to the left",
+        "a blue cube bounces on green grass",
+        "a yellow car drives to the right on snow",
+        "a green duck stands still on sand at night",
+    )
+
+
+class Config(Section):
+    """A whole recipe: data, three models, three training loops, sampling."""
+
+    name: str = "unnamed"
+    seed: int = 0
+    data: DataConfig = DataConfig()
+    conditioner: ConditionerConfig = ConditionerConfig()
+    vae: VAEConfig = VAEConfig()
+    vae_loss: VAELossConfig = VAELossConfig()
+    dit: DiTConfig = DiTConfig()
+    flow: FlowConfig = FlowConfig()
+    train: TrainSections = TrainSections()
+    sample: SampleConfig = SampleConfig()
+
+    @model_validator(mode="after")
+    def _check_strides(self) -> "Config":
+        vae, data, patch = self.vae, self.data, self.dit.patch_size
+        frames = [data.num_frames, *(bucket[0] for bucket in data.buckets)]
+        sides = [data.height, data.width, *(side for bucket in data.buckets for side in bucket[1:])]
+        for count in frames:
+            latent_frames, rest = divmod(count - 1, vae.temporal_stride)
+            if rest or (latent_frames + 1) % patch[0]:
+                raise ValueError(
+                    f"a clip has {count} frames; with vae.temporal_stride={vae.temporal_stride} and "
+                    f"dit.patch_size[0]={patch[0]} it needs 1 + k * {vae.temporal_stride} frames whose k + 1 is "
+                    f"a multiple of {patch[0]}; change data.num_frames or data.buckets"
+                )
+        for side, token in ((s, vae.spatial_stride * max(patch[1:])) for s in sides):
+            if side % token:
+                raise ValueError(
+                    f"a clip side is {side} pixels; it needs a multiple of {token} "
+                    f"(VAE stride {vae.spatial_stride} times dit.patch_size {patch[1:]}); "
+                    "change data.height, data.width or data.buckets"
+                )
+        return self
