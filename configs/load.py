@@ -1,5 +1,6 @@
 """Reads a preset or YAML file, applies `key=value` overrides and validates the result."""
 
+import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -38,6 +39,7 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not path.is_file():
         raise ConfigError(f"no preset or file named {str(name)!r}; the presets are {', '.join(preset_names())}")
     values = yaml.safe_load(path.read_text()) or {}
+    values = json.loads(json.dumps(values))  # an override must not reach a section's YAML alias
     for override in overrides:
         _apply(values, override)
     unknown = list(_unknown_keys(values, Config))
