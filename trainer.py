@@ -108,11 +108,7 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
 def _loggers() -> list[str]:
     from importlib.util import find_spec
 
-    return (
-        ["tensorboard", "wandb"]
-        if find_spec("wandb") and os.environ.get("WANDB_API_KEY")
-        else ["tensorboard"]
-    )
+    return ["tensorboard", "wandb"] if find_spec("wandb") and os.environ.get("WANDB_API_KEY") else ["tensorboard"]
 
 
 def _check_same_run(path: Path, config: Config, stage: str) -> None:
@@ -162,9 +158,7 @@ def make_optimizers(run: Run, *modules: nn.Module, rates: Sequence[float] | None
     muon: list[dict[str, Any]] = []
     for module, rate in zip(modules, rates or [1.0] * len(modules), strict=True):
         hidden, matrices, vectors = [], [], []
-        blocks = tuple(
-            f"{name}." for name, child in module.named_modules() if isinstance(child, nn.ModuleList)
-        )
+        blocks = tuple(f"{name}." for name, child in module.named_modules() if isinstance(child, nn.ModuleList))
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -338,9 +332,7 @@ def training_steps(
     """
     accelerator, train = run.accelerator, run.train
     if len(dataset) == 0:
-        raise TrainingError(
-            "the dataset has no usable clip; see its report of rejected files, or give another"
-        )
+        raise TrainingError("the dataset has no usable clip; see its report of rejected files, or give another")
     order = _Order(
         len(dataset), run.config.seed, first, accelerator.process_index, accelerator.num_processes, train
     )
@@ -556,12 +548,8 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
     """
     parser = argparse.ArgumentParser(prog=f"kinema train {stage}", description=f"Train the {stage}.")
     parser.add_argument("--config", default="cpu", help="a preset or a YAML file (default: cpu)")
-    parser.add_argument(
-        "--out", type=Path, required=True, metavar="RUN", help="the run folder; holds all stages"
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="print parameters, tokens, memory, FLOPs; stop"
-    )
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder; holds all stages")
+    parser.add_argument("--dry-run", action="store_true", help="print parameters, tokens, memory, FLOPs; stop")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. train.{stage}.steps=200")
     args = parser.parse_args(argv)
     try:

@@ -37,9 +37,7 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
     if not path.is_file():
         path = Path(name)
     if not path.is_file():
-        raise ConfigError(
-            f"no preset or file named {str(name)!r}; the presets are {', '.join(preset_names())}"
-        )
+        raise ConfigError(f"no preset or file named {str(name)!r}; the presets are {', '.join(preset_names())}")
     values = yaml.safe_load(path.read_text()) or {}
     values = json.loads(json.dumps(values))  # an override must not reach a section's YAML alias
     for override in overrides:

@@ -31,9 +31,7 @@ class DataConfig(Section):
     num_frames: int = Field(17, gt=0)  # frames per clip, 1 + k * temporal_stride
     fps: float = Field(8.0, gt=0)  # frames per second
     fps_choices: tuple[float, ...] = ()  # if given, each clip draws its frame rate from these
-    buckets: tuple[
-        tuple[int, int, int], ...
-    ] = ()  # folders only: (frames, height, width) shapes to sort into
+    buckets: tuple[tuple[int, int, int], ...] = ()  # folders only: (frames, height, width) shapes to sort into
     caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
     num_workers: int = Field(0, ge=0)  # loader processes per rank; 0 loads in the training process
 
