@@ -46,6 +46,7 @@ class KinemaAttnProcessor:
         record: bool = False,
         keep: int | None = None,
     ) -> torch.Tensor:
+        """Attend; shapes as in `KinemaAttention.forward`."""
         query, key, value = attn.project(hidden_states, encoder_hidden_states)  # (B, N or L, heads, head_dim)
         query, key = attn.norm_q(query), attn.norm_k(key)
         if rotary_emb is not None:
@@ -100,7 +101,7 @@ class KinemaAttention(nn.Module, AttentionModuleMixin):
     def project(
         self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Query, key and value, each (B, tokens, heads, head_dim); fused weights are used if diffusers made them."""
+        """Query, key and value, each (B, tokens, heads, head_dim); fused weights if diffusers made them."""
         source = hidden_states if encoder_hidden_states is None else encoder_hidden_states
         if self.fused_projections and not self.is_cross_attention:
             query, key, value = self.to_qkv(hidden_states).chunk(3, dim=-1)

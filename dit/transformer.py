@@ -322,7 +322,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         config = self.config
         if hidden_states.ndim != 5 or hidden_states.shape[1] != config.in_channels:
             raise ValueError(
-                f"hidden_states has shape {tuple(hidden_states.shape)}; it needs (B, {config.in_channels}, F, H, W)"
+                f"hidden_states has shape {tuple(hidden_states.shape)}; it needs "
+                f"(B, {config.in_channels}, F, H, W)"
             )
         batch, channels, frames, height, width = hidden_states.shape
         for name, size, patch in zip(("F", "H", "W"), (frames, height, width), config.patch_size):
@@ -382,8 +383,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         frames_per_block = kv_cache.frames_per_block if kv_cache is not None else frames_per_block
         if frames_per_block is not None and frames_per_block % config.patch_size[0]:
             raise ValueError(
-                f"frames_per_block is {frames_per_block}; it needs a multiple of the {config.patch_size[0]} latent "
-                "frames that one token covers (patch_size[0])"
+                f"frames_per_block is {frames_per_block}; it needs a multiple of {config.patch_size[0]}, the "
+                "latent frames that one token covers (patch_size[0])"
             )
         return batch, channels, frames, height, width
 
