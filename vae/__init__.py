@@ -1,0 +1,1 @@
+"""The causal spacetime autoencoder: model, losses, training, latent cache."""
