@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -52,10 +53,11 @@ def whole_run(tmp_path_factory):
     return folder
 
 
-def test_the_run_learns(whole_run):
-    found = losses(whole_run)
-    assert sorted(found) == list(range(9))
-    assert found[8] < 0.7 * found[0]
+def test_a_run_learns(tmp_path):
+    toy(tmp_path, 60, 8, "train.vae.learning_rate=0.01", "train.vae.muon_learning_rate=0.01")
+    found = [loss for _, loss in sorted(losses(tmp_path).items())]
+    assert len(found) == 60
+    assert sum(found[-10:]) < 0.2 * sum(found[:10])
 
 
 @pytest.mark.parametrize("kill_at", ["2", "5"])  # between two checkpoints, and just before one is written
@@ -89,13 +91,9 @@ def test_a_kill_inside_a_checkpoint_leaves_the_last_good_one(whole_run, tmp_path
 
 
 def test_two_processes_equal_one_with_the_doubled_batch(whole_run, tmp_path):
-    launcher = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    toy(
-        tmp_path,
-        9,
-        2,
-        launch=[*launcher, "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"],
-    )
+    # `accelerate launch --cpu --num_processes 2` (1.15) quietly starts one process; torchrun starts two.
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    toy(tmp_path, 9, 2, launch=launcher, ACCELERATE_USE_CPU="true")
     one, two = losses(whole_run), losses(tmp_path)
     assert one.keys() == two.keys()
     for step in one:
@@ -132,8 +130,8 @@ def test_the_order_is_a_function_of_the_step(size, batch, ranks, first, steps):
     big = TrainConfig(steps=first + steps, batch_size=batch * ranks)
     whole = list(_Order(size, 3, 0, 0, 1, big))
     parts = [list(_Order(size, 3, first, rank, ranks, train)) for rank in range(ranks)]
-    assert [sum((part[i] for part in parts), []) for i in range(steps)] == whole[first:]
-    flat = sum(whole, [])
+    assert [list(chain(*(part[i] for part in parts))) for i in range(steps)] == whole[first:]
+    flat = list(chain(*whole))
     for epoch in range(len(flat) // size):  # every epoch sees every sample once
         assert sorted(i for _, i in flat[epoch * size : (epoch + 1) * size]) == list(range(size))
 
