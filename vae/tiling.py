@@ -35,7 +35,8 @@ def run_tiled(
 ) -> torch.Tensor:
     """Apply `run` to overlapping square tiles of x and join the results.
 
-    Weights rise linearly over each overlap, so a tile's outermost cells, which zero padding spoils, count least.
+    Weights rise linearly over the middle half of each overlap; a tile's outermost cells, which zero padding
+    spoils, count for nothing.
 
     Args:
         run: takes a tile and its stream's cache; returns a tensor (B, C, T, H, W).
@@ -76,9 +77,9 @@ def ramp(start: int, end: int, length: int, overlap: int, cell: int) -> torch.Te
     """Blending weights of one tile along one axis, (0, 1]; flat at the ends of the whole."""
     size, rise = (end - start) * cell, overlap * cell
     position = torch.arange(size, dtype=torch.float32) + 0.5
-    weight = torch.ones(size)
+    share = torch.ones(size)  # of the overlap that lies between here and the tile's edge
     if rise and start > 0:
-        weight = torch.minimum(weight, position / rise)
+        share = torch.minimum(share, position / rise)
     if rise and end < length:
-        weight = torch.minimum(weight, (size - position) / rise)
-    return weight.clamp(max=1.0)
+        share = torch.minimum(share, (size - position) / rise)
+    return (2 * share - 0.5).clamp(1e-4, 1.0)
