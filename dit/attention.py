@@ -96,7 +96,8 @@ class KinemaAttention(nn.Module, AttentionModuleMixin):
         self.to_out = nn.ModuleList([nn.Linear(self.inner_dim, dim, bias=False)])
         self.norm_q = nn.RMSNorm(head_dim, eps=1e-6)
         self.norm_k = nn.RMSNorm(head_dim, eps=1e-6)
-        self.set_processor(self._default_processor_cls())
+        processor: Any = self._default_processor_cls()
+        self.set_processor(processor)
 
     def project(
         self, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor | None

@@ -71,7 +71,8 @@ class KinemaTransformerBlock(nn.Module):
         self.cross_attn = KinemaAttention(dim, num_attention_heads, attention_head_dim, is_cross_attention=True)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
         self.ff = SwiGLU(dim, hidden_dim)
-        self.scale_shift_table = nn.Parameter(torch.zeros(6, dim))
+        # Flat, since optimizers give matrices weight decay or Muon's orthogonal updates, wrong for a table.
+        self.scale_shift_table = nn.Parameter(torch.zeros(6 * dim))
 
     def forward(
         self,
@@ -87,7 +88,9 @@ class KinemaTransformerBlock(nn.Module):
     ) -> torch.Tensor:
         """Returns (B, F, S, D)."""
         _, frames, space, _ = hidden_states.shape
-        table = (self.scale_shift_table + temb).to(hidden_states.dtype)[:, :, :, None]  # (B, F or 1, 6, 1, D)
+        table = (self.scale_shift_table.unflatten(0, (6, -1)) + temb).to(hidden_states.dtype)[
+            :, :, :, None
+        ]  # (B, F or 1, 6, 1, D)
         shift_attn, scale_attn, gate_attn, shift_ff, scale_ff, gate_ff = table.unbind(dim=2)
 
         # 1. Self-attention
@@ -96,11 +99,11 @@ class KinemaTransformerBlock(nn.Module):
         hidden_states = torch.addcmul(hidden_states, gate_attn, x.unflatten(1, (frames, space)))
 
         # 2. Cross-attention; a mask per frame is spread over the frame's tokens
+        text_mask = None
         if encoder_attention_mask is not None:
-            encoder_attention_mask = encoder_attention_mask[:, None]  # (B, 1, F or 1, L)
-            if encoder_attention_mask.shape[2] > 1:
-                encoder_attention_mask = encoder_attention_mask.repeat_interleave(space, dim=2)
-        x = self.cross_attn(hidden_states.flatten(1, 2), encoder_hidden_states, encoder_attention_mask)
+            per_token = space if encoder_attention_mask.shape[1] > 1 else 1
+            text_mask = encoder_attention_mask.repeat_interleave(per_token, dim=1)[:, None]  # (B, 1, N or 1, L)
+        x = self.cross_attn(hidden_states.flatten(1, 2), encoder_hidden_states, text_mask)
         hidden_states = hidden_states + x.unflatten(1, (frames, space))
 
         # 3. Feed-forward
@@ -111,5 +114,5 @@ class KinemaTransformerBlock(nn.Module):
 # Lets diffusers' step caches (first-block cache, FasterCache, TaylorSeer, ...) find and skip our blocks.
 TransformerBlockRegistry.register(
     KinemaTransformerBlock,
-    TransformerBlockMetadata(return_hidden_states_index=0, return_encoder_hidden_states_index=None),
+    TransformerBlockMetadata(return_hidden_states_index=0),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.loaders import PeftAdapterMixin
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models._modeling_parallel import ContextParallelInput, ContextParallelOutput
 from diffusers.models.attention import AttentionMixin
 from diffusers.models.cache_utils import CacheMixin
@@ -121,7 +121,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         self.time_embed = NoiseLevelEmbedding(dim, control_dim)
         self.text_norm = nn.LayerNorm(cross_attention_dim, eps=1e-6, elementwise_affine=False)
         self.text_proj = nn.Linear(cross_attention_dim, dim)
-        self.null_text = nn.Parameter(torch.zeros(1, 1, dim))
+        self.null_text = nn.Parameter(torch.zeros(dim))
         self.transformer_blocks = nn.ModuleList(
             [
                 KinemaTransformerBlock(dim, num_attention_heads, attention_head_dim, hidden_dim)
@@ -129,7 +129,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             ]
         )
         self.norm_out = nn.LayerNorm(dim, eps=1e-6, elementwise_affine=False)
-        self.scale_shift_table = nn.Parameter(torch.zeros(2, dim))
+        self.scale_shift_table = nn.Parameter(torch.zeros(2 * dim))
         self.proj_out = nn.Linear(dim, patch_channels)
         self.gradient_checkpointing = False
         self._initialize()
@@ -149,15 +149,14 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         nn.init.zeros_(self.proj_out.weight)
         if self.time_embed.control is not None:
             nn.init.zeros_(self.time_embed.control.weight)
-        depth_scale = (2 * len(self.transformer_blocks)) ** -0.5
-        for block in self.transformer_blocks:
-            with torch.no_grad():
-                block.cross_attn.to_out[0].weight.mul_(depth_scale)  # the one branch without a gate
+        for name, parameter in self.named_parameters():
+            if name.endswith("cross_attn.to_out.0.weight"):  # the one branch without a gate
+                parameter.data.mul_((2 * len(self.transformer_blocks)) ** -0.5)
 
     @property
     def dim(self) -> int:
         """Model width."""
-        return self.config.num_attention_heads * self.config.attention_head_dim
+        return self.config["num_attention_heads"] * self.config["attention_head_dim"]
 
     @apply_lora_scale("attention_kwargs")
     def forward(
@@ -204,7 +203,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             hidden_states, timestep, encoder_hidden_states, encoder_attention_mask, frame_times, frame_control,
             frames_per_block, window, kv_cache,
         )  # fmt: skip
-        patch_frames, patch_rows, patch_columns = self.config.patch_size
+        patch_frames, patch_rows, patch_columns = self.config["patch_size"]
         token_frames, rows, columns = frames // patch_frames, height // patch_rows, width // patch_columns
         space = rows * columns
         if kv_cache is not None:
@@ -238,7 +237,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
 
         # 4. Text, behind the null token that is always visible
         text = self.text_proj(self.text_norm(encoder_hidden_states.to(self.text_proj.weight.dtype)))
-        text = torch.cat([self.null_text.expand(batch, -1, -1).to(text.dtype), text], dim=1)  # (B, 1 + L, D)
+        text = torch.cat([self.null_text.expand(batch, 1, -1).to(text.dtype), text], dim=1)  # (B, 1 + L, D)
         text_mask = _text_mask(encoder_attention_mask, patch_frames)
 
         # 5. Which frames see which
@@ -253,14 +252,18 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             layer = None if kv_cache is None else kv_cache.layers[index]
             inputs = (x, text, modulation, rotary_emb, mask, text_mask, layer, record, keep)
             if torch.is_grad_enabled() and self.gradient_checkpointing:
-                x = self._gradient_checkpointing_func(block, *inputs)
+                x = self._gradient_checkpointing_func(block, *inputs)  # pyright: ignore[reportOptionalCall]
             else:
                 x = block(*inputs)
         if kv_cache is not None and record:
             kv_cache.advance(batch, frames, rows, columns)
 
         # 7. Velocity
-        shift, scale = (self.scale_shift_table + temb[:, :, None]).to(x.dtype)[:, :, :, None].unbind(dim=2)
+        shift, scale = (
+            (self.scale_shift_table.unflatten(0, (2, -1)) + temb[:, :, None])
+            .to(x.dtype)[:, :, :, None]
+            .unbind(dim=2)
+        )
         x = self.proj_out(torch.addcmul(shift, self.norm_out(x), 1 + scale))
         x = rearrange(
             x,
@@ -276,8 +279,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         """Mid-times (1, F) in seconds: latent 0 is pixel frame 0, latent f is frames 1 + (f-1)s … fs."""
         first = 0 if kv_cache is None else kv_cache.num_frames
         index = torch.arange(first, first + frames, device=device, dtype=torch.float32)
-        middle = index * self.config.sample_temporal_stride - (self.config.sample_temporal_stride - 1) / 2
-        return (middle.clamp(min=0) / self.config.sample_fps)[None]
+        middle = index * self.config["sample_temporal_stride"] - (self.config["sample_temporal_stride"] - 1) / 2
+        return (middle.clamp(min=0) / self.config["sample_fps"])[None]
 
     def _attention_mask(
         self,
@@ -291,7 +294,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         """Bool (N, cached + N), True where attention is allowed; None where all tokens see each other."""
         if frames_per_block is None:
             return None
-        patch_frames = self.config.patch_size[0]
+        patch_frames = self.config["patch_size"][0]
         start, cached = (0, 0) if kv_cache is None else (kv_cache.num_frames, kv_cache.num_cached_frames)
         mask = block_causal_mask(
             token_frames,
@@ -320,17 +323,17 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
     ) -> tuple[int, int, int, int, int]:
         """Raise a ValueError that says what does not fit; return B, C, F, H, W."""
         config = self.config
-        if hidden_states.ndim != 5 or hidden_states.shape[1] != config.in_channels:
+        if hidden_states.ndim != 5 or hidden_states.shape[1] != config["in_channels"]:
             raise ValueError(
                 f"hidden_states has shape {tuple(hidden_states.shape)}; it needs "
-                f"(B, {config.in_channels}, F, H, W)"
+                f"(B, {config['in_channels']}, F, H, W)"
             )
         batch, channels, frames, height, width = hidden_states.shape
-        for name, size, patch in zip(("F", "H", "W"), (frames, height, width), config.patch_size):
+        for name, size, patch in zip(("F", "H", "W"), (frames, height, width), config["patch_size"]):
             if size == 0 or size % patch:
                 raise ValueError(
                     f"hidden_states has {name} = {size}; it needs a positive multiple of {patch} "
-                    f"(patch_size is {tuple(config.patch_size)})"
+                    f"(patch_size is {tuple(config['patch_size'])})"
                 )
         if tuple(timestep.shape) not in ((batch,), (batch, frames)):
             raise ValueError(
@@ -338,10 +341,10 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
                 "1000 · σ per clip or per latent frame"
             )
         text = encoder_hidden_states
-        if text.ndim != 3 or text.shape[0] != batch or text.shape[2] != config.cross_attention_dim:
+        if text.ndim != 3 or text.shape[0] != batch or text.shape[2] != config["cross_attention_dim"]:
             raise ValueError(
                 f"encoder_hidden_states has shape {tuple(text.shape)}; it needs "
-                f"({batch}, L, {config.cross_attention_dim})"
+                f"({batch}, L, {config['cross_attention_dim']})"
             )
         mask, length = encoder_attention_mask, text.shape[1]
         if mask is not None:
@@ -359,12 +362,12 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
                 f"frame_times has shape {tuple(frame_times.shape)}; it needs ({batch}, {frames}) or (1, {frames})"
             )
         if frame_control is not None:
-            if not config.control_dim:
+            if not config["control_dim"]:
                 raise ValueError("frame_control was given to a model with control_dim = 0, which has no control")
-            if tuple(frame_control.shape) != (batch, frames, config.control_dim):
+            if tuple(frame_control.shape) != (batch, frames, config["control_dim"]):
                 raise ValueError(
                     f"frame_control has shape {tuple(frame_control.shape)}; it needs "
-                    f"({batch}, {frames}, {config.control_dim})"
+                    f"({batch}, {frames}, {config['control_dim']})"
                 )
         if kv_cache is not None:
             for name, given, held in (
@@ -375,15 +378,20 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
                     raise ValueError(
                         f"{name} is {given}, the cache has {held}; leave it out or make a new KVCache"
                     )
+            if kv_cache.is_recording and self.gradient_checkpointing and torch.is_grad_enabled():
+                raise ValueError(
+                    "kv_cache.recording() under gradient checkpointing would record every frame twice; "
+                    "record under torch.no_grad(), or call disable_gradient_checkpointing()"
+                )
         elif window is not None and frames_per_block is None:
             raise ValueError(f"window is {window} blocks but frames_per_block is not given; give both")
         for name, value in (("frames_per_block", frames_per_block), ("window", window)):
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; it needs at least 1, or None")
         frames_per_block = kv_cache.frames_per_block if kv_cache is not None else frames_per_block
-        if frames_per_block is not None and frames_per_block % config.patch_size[0]:
+        if frames_per_block is not None and frames_per_block % config["patch_size"][0]:
             raise ValueError(
-                f"frames_per_block is {frames_per_block}; it needs a multiple of {config.patch_size[0]}, the "
+                f"frames_per_block is {frames_per_block}; it needs a multiple of {config['patch_size'][0]}, the "
                 "latent frames that one token covers (patch_size[0])"
             )
         return batch, channels, frames, height, width
