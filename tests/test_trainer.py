@@ -54,10 +54,10 @@ def whole_run(tmp_path_factory):
 
 
 def test_a_run_learns(tmp_path):
-    toy(tmp_path, 60, 8, "train.vae.learning_rate=0.01", "train.vae.muon_learning_rate=0.01")
+    toy(tmp_path, 60, 8, "train.vae.learning_rate=0.05", "train.vae.muon_learning_rate=0.02")
     found = [loss for _, loss in sorted(losses(tmp_path).items())]
     assert len(found) == 60
-    assert sum(found[-10:]) < 0.2 * sum(found[:10])
+    assert sum(found[-10:]) < 0.5 * sum(found[:10])
 
 
 @pytest.mark.parametrize("kill_at", ["2", "5"])  # between two checkpoints, and just before one is written
