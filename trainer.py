@@ -22,7 +22,9 @@ import math
 import os
 import platform
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -41,6 +43,9 @@ from tqdm import tqdm
 
 from kinema.configs import Config, ConfigError, dump_config, load_config
 from kinema.configs.schema import TrainConfig
+
+# The environment variable by which a launcher bounds a stage's training time.
+SECONDS_LEFT = "KINEMA_SECONDS_LEFT"
 
 # Settings that may change between two starts of one run without making it another run.
 _FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps")
@@ -71,12 +76,18 @@ class Run:
         return self.accelerator.is_main_process
 
 
+class TrainingPaused(Exception):
+    """A run that was asked to stop, did so after a checkpoint, and goes on when the same command is repeated."""
+
+
 class _Progress:
-    """The progress bar, and the clock behind the logged rate."""
+    """The progress bar, the clock behind the logged rate, and whether the run was asked to stop."""
 
     bar: "tqdm | None" = None
     logged_step: int = 0
     logged_time: float = 0.0
+    deadline: float = math.inf  # time.monotonic() at which the run pauses
+    stop: bool = False
 
 
 def start_run(config: Config, stage: str, directory: Path) -> Run:
@@ -102,7 +113,10 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
     set_seed(config.seed)
     torch.set_float32_matmul_precision("medium")
     accelerator.init_trackers(stage)
-    return Run(accelerator, config, stage, directory)
+    run = Run(accelerator, config, stage, directory)
+    if seconds := os.environ.get(SECONDS_LEFT):
+        run.progress.deadline = time.monotonic() + float(seconds)
+    return run
 
 
 def _loggers() -> list[str]:
@@ -329,6 +343,9 @@ def training_steps(
     The order of samples depends on the seed and the step alone. A batch is what `collate` makes of the items,
     plus "sample_seed": int64 (B,), the seed of each sample's own randomness; tensors are on the run's device.
     Two ranks with batch size B see together what one rank sees with batch size 2B.
+
+    Raises:
+        TrainingPaused: the run was asked to stop (SIGTERM, or its time is up) and has written a checkpoint.
     """
     accelerator, train = run.accelerator, run.train
     if len(dataset) == 0:
@@ -361,12 +378,21 @@ def training_steps(
         for _ in range(train.gradient_accumulation_steps):
             yield send_to_device(next(batches), accelerator.device)
 
+    def ask_to_stop(*_: object) -> None:
+        progress.stop = True
+
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, ask_to_stop) if in_main_thread else None
     try:
         for step in range(first, train.steps):
             yield step, micro_batches()
             progress.bar.update()
+            if progress.stop and step + 1 < train.steps:
+                raise TrainingPaused(f"paused after {step + 1} of {train.steps} steps; the same command goes on")
     finally:
         progress.bar.close()
+        if in_main_thread:
+            signal.signal(signal.SIGTERM, before)
 
 
 # ---------------------------------------------------------------------------------------------- logs
@@ -375,6 +401,19 @@ def training_steps(
 def due(run: Run, step: int, every: int) -> bool:
     """Whether something done every so many steps is due once this step is finished (always at the last)."""
     return (step + 1) % every == 0 or step + 1 == run.train.steps
+
+
+def checkpoint_due(run: Run, step: int) -> bool:
+    """Whether to write a checkpoint after this step: at its interval, at the last step, or when asked to stop.
+
+    All ranks get the same answer.
+    """
+    progress = run.progress
+    progress.stop = progress.stop or time.monotonic() > progress.deadline
+    if run.accelerator.num_processes > 1:
+        asked = torch.tensor(float(progress.stop), device=run.accelerator.device)
+        progress.stop = bool(run.accelerator.reduce(asked, "sum") > 0)
+    return progress.stop or due(run, step, run.train.checkpoint_every)
 
 
 def log(run: Run, step: int, values: dict[str, torch.Tensor | float | None]) -> None:
@@ -565,6 +604,8 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
         sys.stdout.write(dump_config(config))
     try:
         train(config, args.out / stage)
+    except TrainingPaused as pause:
+        sys.stdout.write(f"kinema train {stage}: {pause}\n")
     except TrainingError as error:
         sys.stdout.flush()
         raise SystemExit(f"kinema train {stage}: {error}") from error

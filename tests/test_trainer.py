@@ -70,6 +70,17 @@ def test_a_killed_run_goes_on_bitwise(whole_run, tmp_path, kill_at):
     assert_same(*averaged)
 
 
+def test_a_run_asked_to_stop_checkpoints_at_once_and_goes_on_bitwise(whole_run, tmp_path):
+    message = toy(tmp_path, 9, 4, TERM_AT="4", expect=1)  # the toy does not catch the pause; kinema train does
+    assert "paused after 5 of 9 steps" in message
+    assert latest_checkpoint(tmp_path).name == "step-00000005"
+    toy(tmp_path, 9, 4, KINEMA_SECONDS_LEFT="0", expect=1)
+    assert latest_checkpoint(tmp_path).name == "step-00000006"
+    toy(tmp_path, 9, 4)
+    assert losses(tmp_path) == losses(whole_run)
+    assert_same(weights(tmp_path), weights(whole_run))
+
+
 @pytest.mark.soak
 def test_twenty_kills_change_nothing(whole_run, tmp_path):
     for kill in range(20):

@@ -13,8 +13,8 @@ from torch import nn
 from kinema.configs import load_config
 from kinema.trainer import (
     checkpoint,
+    checkpoint_due,
     clip_and_step,
-    due,
     finish,
     log,
     make_ema,
@@ -80,7 +80,9 @@ def main(folder, steps, batch, *overrides):
         log(run, step, {"loss": total, "grad_norm": norm})
         if os.environ.get("KILL_AT") == str(step):
             os.kill(os.getpid(), 9)
-        if due(run, step, config.train.vae.checkpoint_every):
+        if os.environ.get("TERM_AT") == str(step):
+            os.kill(os.getpid(), 15)
+        if checkpoint_due(run, step):
             checkpoint(run, step, ema)
     finish(run)
 
