@@ -1,0 +1,1 @@
+"""Text in: encoders that condition the denoiser, and the captioner that trains ours."""
