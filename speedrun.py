@@ -1,0 +1,199 @@
+"""The whole recipe in one command: from nothing to a checkpoint, an exam and a report with pictures.
+
+    kinema speedrun --preset cpu-nano --out runs/nano      # minutes on two CPU cores
+    kinema speedrun --preset cpu --out runs/cpu            # about two hours on two CPU cores
+    kinema speedrun --preset gpu --out runs/gpu            # one data-centre GPU
+
+Six steps, each of which is skipped when it is finished, so the same command goes on after a stop:
+
+    1. conditioner   contrastive captioner (text tower, captioner) on clips and captions
+    2. vae           causal autoencoder
+    3. latents       every clip through the autoencoder, once
+    4. dit           the denoiser, on latents and captions
+    5. checkpoint    one diffusers folder with everything
+    6. eval, report  prompt-following measured from pixels; RUN/report.html
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from kinema.configs import Config, dump_config, load_config
+
+
+def command(args: argparse.Namespace) -> None:
+    """`kinema speedrun`."""
+    speedrun(load_config(args.preset, args.overrides), args.out, minutes=args.minutes)
+
+
+def package_command(args: argparse.Namespace) -> None:
+    """`kinema package`."""
+    config = load_config(args.run / "dit" / "config.yaml")
+    package(config, args.run, args.out)
+    size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
+    sys.stdout.write(f"{args.out}: {size / 1e6:.1f} MB\n")
+
+
+def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path | None:
+    """Train everything, package it, sit the exam and write the report.
+
+    Args:
+        config: the recipe.
+        out: the run folder; finished steps found there are not repeated.
+        minutes: pause cleanly after this many minutes; None runs to the end.
+
+    Returns:
+        The path of report.html, or None when paused.
+    """
+    from kinema.trainer import SECONDS_LEFT, TrainingPaused
+
+    out = Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    print_plan(config, out)
+    start = time.monotonic()
+    steps: list[tuple[str, Path, Callable[[], object]]] = [
+        ("conditioner", out / "conditioner" / "final", lambda: _train_conditioner(config, out)),
+        ("vae", out / "vae" / "final", lambda: _train_vae(config, out)),
+        ("dit", out / "dit" / "final", lambda: _train_dit(config, out)),
+        ("checkpoint", out / "checkpoint", lambda: package(config, out, out / "checkpoint")),
+        ("eval", out / "eval" / "report.json", lambda: _evaluate(config, out)),
+    ]
+    for name, result, work in steps:
+        if result.exists():
+            sys.stdout.write(f"== {name}: done before ({result})\n")
+            continue
+        left = None if minutes is None else minutes * 60 - (time.monotonic() - start)
+        if left is not None and left <= 0:
+            sys.stdout.write(f"== paused before {name}; the same command goes on\n")
+            return None
+        sys.stdout.write(f"== {name}\n")
+        sys.stdout.flush()
+        began = time.monotonic()
+        os.environ.pop(SECONDS_LEFT, None)
+        if left is not None:
+            os.environ[SECONDS_LEFT] = str(left)
+        try:
+            work()
+        except TrainingPaused as pause:
+            sys.stdout.write(f"== {name}: {pause}\n")
+            return None
+        finally:
+            os.environ.pop(SECONDS_LEFT, None)
+            _add_time(out, name, time.monotonic() - began)
+    report = write_report(config, out)
+    sys.stdout.write(f"== report: {report}\n")
+    return report
+
+
+def print_plan(config: Config, out: Path) -> None:
+    """Print and keep the resolved configuration."""
+    (out / "config.yaml").write_text(dump_config(config))
+    sys.stdout.write(dump_config(config))
+    sys.stdout.flush()
+
+
+def _add_time(out: Path, name: str, seconds: float) -> None:
+    path = out / "times.json"
+    times = json.loads(path.read_text()) if path.exists() else {}
+    times[name] = times.get(name, 0.0) + seconds
+    path.write_text(json.dumps(times, indent=2))
+
+
+def _train_conditioner(config: Config, out: Path) -> None:
+    from kinema.conditioner.train import train
+
+    train(config, out / "conditioner")
+
+
+def _train_vae(config: Config, out: Path) -> None:
+    from kinema.vae.train import train
+
+    train(config, out / "vae")
+
+
+def _train_dit(config: Config, out: Path) -> None:
+    from kinema.dit.train import train
+
+    train(config, out / "dit")
+
+
+def package(config: Config, run: Path, out: Path) -> None:
+    """Gather a finished run's parts into one checkpoint folder, in half precision, with its captioner.
+
+    The folder appears whole or not at all.
+
+    Raises:
+        FileNotFoundError: a part of the run is not finished; the message names the command that finishes it.
+    """
+    from kinema.pipeline.build import assemble_pipeline
+
+    parts = {
+        "dit": run / "dit" / "final",
+        "vae": run / "vae" / "final",
+        "conditioner": run / "conditioner" / "final",
+    }
+    for stage, path in parts.items():
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: finish it with `kinema train {stage} --out {run} …`")
+    partial = out.with_name(out.name + ".partial")
+    if partial.exists():
+        shutil.rmtree(partial)
+    pipe = assemble_pipeline(
+        config,
+        vae=parts["vae"],
+        text_encoder=parts["dit"] / "text_encoder",
+        transformer=parts["dit"] / "transformer",
+    )
+    import torch
+
+    from kinema import ContrastiveCaptioner
+
+    pipe.to(dtype=torch.float16).save_pretrained(partial)
+    captioner = ContrastiveCaptioner.from_pretrained(parts["conditioner"] / "captioner")
+    captioner.to(dtype=torch.float16).save_pretrained(partial / "captioner")
+    (partial / "recipe.yaml").write_text(dump_config(config))
+    if out.exists():
+        shutil.rmtree(out)
+    partial.replace(out)
+
+
+def _evaluate(config: Config, out: Path) -> dict[str, Any]:
+    from kinema.eval.command import evaluate
+    from kinema.pipeline.pipeline import KinemaPipeline
+
+    pipe = KinemaPipeline.from_pretrained(out / "checkpoint")
+    return evaluate(pipe, out=out / "eval")
+
+
+def write_report(config: Config, out: Path) -> Path:
+    """One self-contained page: settings, times, loss curves, sheets and the exam."""
+    from kinema.eval.page import curve, page, picture, table
+
+    times = json.loads((out / "times.json").read_text())
+    parts = [
+        f"<h1>Kinema speedrun: {config.name}</h1>",
+        table([("step", "minutes"), *((name, f"{seconds / 60:.1f}") for name, seconds in times.items())]),
+    ]
+    for stage in ("conditioner", "vae", "dit"):
+        folder = out / stage
+        parts.append(f"<h2>{stage}</h2>")
+        rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+        names = sorted({key for row in rows for key in row} - {"step", "learning_rate_factor"})
+        for name in names:
+            points = [(row["step"], row[name]) for row in rows if name in row]
+            if len(points) > 1:
+                parts.append(curve(name, points))
+        sheets = sorted((folder / "samples").glob("*.png"))
+        parts += [picture(path) for path in sheets[-1:]]
+    parts += ["<h2>exam</h2>", picture(out / "eval" / "sheet.png")]
+    parts.append(f"<pre>{json.dumps(json.loads((out / 'eval' / 'report.json').read_text()), indent=1)}</pre>")
+    parts += ["<h2>recipe</h2>", f"<pre>{dump_config(config)}</pre>"]
+    path = out / "report.html"
+    path.write_text(page(f"Kinema speedrun: {config.name}", parts))
+    return path
