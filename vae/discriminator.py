@@ -21,8 +21,7 @@ class PatchDiscriminator3D(nn.Module):
         super().__init__()
         widths = [3, *(channels * 2**i for i in range(layers))]
         self.layers = nn.ModuleList(
-            spectral_norm(nn.Conv3d(a, b, (3, 4, 4), stride=(1, 2, 2), padding=1))
-            for a, b in pairwise(widths)
+            spectral_norm(nn.Conv3d(a, b, (3, 4, 4), stride=(1, 2, 2), padding=1)) for a, b in pairwise(widths)
         )
         self.score = spectral_norm(nn.Conv3d(widths[-1], 1, 3, padding=1))
 
