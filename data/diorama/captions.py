@@ -1,0 +1,203 @@
+"""Words for scenes: a short alt-text as a person types it, a sentence, and a dense description.
+
+Wording varies with a generator of its own, so the same scene can be told in many ways and always the same way for
+one seed. Every phrase stands in a table below; `VOCABULARY` is the words of those tables.
+"""
+
+import re
+
+from .draws import Draws
+from .scene import Action, Direction, Scene, SceneObject
+
+KIND_WORDS: dict[str, tuple[str, ...]] = {
+    "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "box"), "cone": ("cone",),
+    "cylinder": ("cylinder",), "pyramid": ("pyramid",), "ring": ("ring",), "star": ("star",), "heart": ("heart",),
+    "car": ("car",), "duck": ("duck",), "tree": ("tree",), "house": ("house",), "brick": ("brick",),
+    "capsule": ("capsule", "pill"), "diamond": ("diamond", "gem"), "egg": ("egg",), "boat": ("boat", "sailboat"),
+    "rocket": ("rocket",), "snowman": ("snowman",), "robot": ("robot",), "mushroom": ("mushroom",),
+    "airplane": ("airplane", "plane"),
+}  # fmt: skip
+COLOUR_WORDS: dict[str, tuple[str, ...]] = {
+    "red": ("red",), "orange": ("orange",), "yellow": ("yellow",), "green": ("green",), "cyan": ("cyan",),
+    "blue": ("blue",), "purple": ("purple",), "pink": ("pink",), "brown": ("brown",), "black": ("black",),
+    "white": ("white",), "gray": ("gray", "gray", "grey"),
+}  # fmt: skip
+SIZE_WORDS: dict[str, tuple[str, ...]] = {
+    "small": ("small", "little", "tiny"), "medium": ("medium",), "large": ("large", "big"),
+}  # fmt: skip
+SPEED_WORDS: dict[str, tuple[str, ...]] = {"slow": ("slowly",), "normal": (), "fast": ("quickly", "fast")}
+
+# Each action: pairs of (present, participle). {to} is the direction, if it has one.
+VERBS: dict[Action, tuple[tuple[str, str], ...]] = {
+    "stand": (("stands still", "standing still"), ("does not move", "not moving"), ("rests", "resting")),
+    "roll": (("rolls {to}", "rolling {to}"),),
+    "slide": (("slides {to}", "sliding {to}"), ("moves {to}", "moving {to}")),
+    "drive": (("drives {to}", "driving {to}"),),
+    "sail": (("sails {to}", "sailing {to}"),),
+    "fly": (("flies {to}", "flying {to}"),),
+    "waddle": (("waddles {to}", "waddling {to}"), ("walks {to}", "walking {to}")),
+    "bounce": (("bounces", "bouncing"), ("bounces up and down", "bouncing up and down")),
+    "hop": (("hops {to}", "hopping {to}"), ("jumps {to}", "jumping {to}")),
+    "fall": (("falls down", "falling down"), ("falls", "falling"), ("drops from above", "dropping from above")),
+    "spin": (
+        ("spins {to}", "spinning {to}"), ("turns around {to}", "turning around {to}"),
+        ("rotates {to}", "rotating {to}"),
+    ),
+    "rise": (("rises", "rising"), ("rises into the air", "rising into the air"), ("floats up", "floating up")),
+    "grow": (("grows", "growing"), ("grows bigger", "growing bigger"), ("gets larger", "getting larger")),
+    "shrink": (("shrinks", "shrinking"), ("gets smaller", "getting smaller")),
+    "swing": (("swings from side to side", "swinging from side to side"), ("swings", "swinging")),
+    "change colour": (("turns {colour}", "turning {colour}"), ("changes to {colour}", "changing to {colour}")),
+}  # fmt: skip
+DIRECTION_WORDS: dict[Direction, tuple[str, ...]] = {
+    "": ("",), "left": ("to the left", "left"), "right": ("to the right", "right"),
+    "towards": ("toward the camera", "towards the viewer"), "away": ("away from the camera", "into the distance"),
+    "clockwise": ("clockwise",), "counterclockwise": ("counterclockwise",),
+}  # fmt: skip
+FLOOR_WORDS: dict[str, tuple[str, ...]] = {
+    "grass": ("on grass", "on green grass", "on the grass"), "sand": ("on sand", "on the sand"),
+    "snow": ("on snow", "on the snow", "in the snow"), "wood": ("on a wooden floor", "on wood"),
+    "checkered": ("on a checkered floor", "on checkered tiles"), "stone": ("on a stone floor", "on concrete"),
+    "road": ("on a road", "on the road"), "water": ("on water", "on blue water"),
+}  # fmt: skip
+BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
+    "plain": ("under an open sky", "before a plain horizon"),
+    "hills": ("with hills behind", "with hills in the background"),
+    "mountains": ("with mountains behind", "with mountains in the background"),
+    "city": ("with a city behind", "with a city skyline in the background"),
+}  # fmt: skip
+TIME_WORDS: dict[str, tuple[str, ...]] = {
+    "day": ("during the day", "on a sunny day", "in daylight"), "sunset": ("at sunset", "in the evening"),
+    "night": ("at night", "under the stars"), "dawn": ("at dawn", "in the early morning"),
+}  # fmt: skip
+CAMERA_WORDS: dict[str, tuple[str, ...]] = {
+    "static": ("The camera is still.", "The camera does not move."),
+    "pan left": ("The camera pans left.", "The camera turns to the left."),
+    "pan right": ("The camera pans right.", "The camera turns to the right."),
+    "tilt up": ("The camera tilts up.", "The camera looks up."),
+    "tilt down": ("The camera tilts down.", "The camera looks down."),
+    "dolly in": ("The camera moves in.", "The camera moves closer."),
+    "dolly out": ("The camera pulls back.", "The camera moves back."),
+    "orbit left": ("The camera orbits to the left.", "The camera circles to the left."),
+    "orbit right": ("The camera orbits to the right.", "The camera circles to the right."),
+    "crane up": ("The camera rises.", "The camera cranes up."),
+    "crane down": ("The camera sinks.", "The camera cranes down."),
+    "track": ("The camera follows it.", "The camera tracks it."),
+    "handheld": ("The camera is handheld and shaky.", "A handheld camera shakes."),
+}  # fmt: skip
+GLUE: tuple[str, ...] = (
+    "a", "an", "the", "The scene is set", "It is", "There is",
+)  # fmt: skip
+
+
+def _words() -> list[str]:
+    tables = (
+        KIND_WORDS, COLOUR_WORDS, SIZE_WORDS, SPEED_WORDS, DIRECTION_WORDS, FLOOR_WORDS, BACKGROUND_WORDS,
+        TIME_WORDS, CAMERA_WORDS,
+    )  # fmt: skip
+    phrases = [phrase for table in tables for options in table.values() for phrase in options]
+    phrases += [phrase for pairs in VERBS.values() for pair in pairs for phrase in pair] + list(GLUE)
+    text = re.sub(r"\{\w+\}", " ", " ".join(phrases)).lower()
+    return sorted(set(re.findall(r"[a-z]+", text)))
+
+
+VOCABULARY: list[str] = _words()
+
+
+def _article(phrase: str) -> str:
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def _verb(draws: Draws, thing: SceneObject, form: int, speed: bool) -> str:
+    motion = thing.motion
+    pair = draws.choice(VERBS[motion.action])
+    colour = draws.choice(COLOUR_WORDS[motion.colour_to]) if motion.colour_to else ""
+    to = draws.choice(DIRECTION_WORDS[motion.direction])
+    text = pair[form].format(to=to, colour=colour).strip()
+    if speed and SPEED_WORDS[motion.speed]:
+        text += " " + draws.choice(SPEED_WORDS[motion.speed])
+    return text
+
+
+def _name(draws: Draws, thing: SceneObject, size: bool) -> str:
+    words = [draws.choice(SIZE_WORDS[thing.size])] if size and thing.size != "medium" else []
+    words += [draws.choice(COLOUR_WORDS[thing.colour]), draws.choice(KIND_WORDS[thing.kind])]
+    return " ".join(words)
+
+
+def captions(scene: Scene, seed: int = 0) -> dict[str, str]:
+    """The scene in words: {"short", "medium", "dense"}. `seed` picks the wording."""
+    draws = Draws("captions", seed, scene.seed, scene.index, scene.split, scene.level)
+    return {"short": _short(draws, scene), "medium": _medium(draws, scene), "dense": _dense(draws, scene)}
+
+
+def _short(draws: Draws, scene: Scene) -> str:
+    thing = scene.objects[0]
+    form = draws.integer(0, 1)
+    words = [_article(_name(draws, thing, draws.chance(0.2))), _verb(draws, thing, form, draws.chance(0.4))]
+    if draws.chance(0.75):
+        words.append(draws.choice(FLOOR_WORDS[scene.floor]))
+    if scene.background != "plain" and draws.chance(0.3):
+        words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
+    if draws.chance(0.8 if scene.time_of_day != "day" else 0.3):
+        words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
+    return " ".join(words)
+
+
+def _medium(draws: Draws, scene: Scene) -> str:
+    thing = scene.objects[0]
+    words = [_article(_name(draws, thing, draws.chance(0.7))), _verb(draws, thing, 0, True)]
+    words.append(draws.choice(FLOOR_WORDS[scene.floor]))
+    if scene.background != "plain":
+        words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
+    words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
+    text = _sentence(" ".join(words))
+    if scene.camera.move != "static":
+        text += " " + draws.choice(CAMERA_WORDS[scene.camera.move])
+    return text
+
+
+def _dense(draws: Draws, scene: Scene) -> str:
+    thing = scene.objects[0]
+    name = _name(draws, thing, True)
+    if thing.size == "medium":
+        name = "medium " + name
+    place = f"{draws.choice(FLOOR_WORDS[scene.floor])} {draws.choice(BACKGROUND_WORDS[scene.background])}"
+    time = draws.choice(TIME_WORDS[scene.time_of_day])
+    act = _verb(draws, thing, 0, True)
+    camera = draws.choice(CAMERA_WORDS[scene.camera.move])
+    order = draws.integer(0, 2)
+    if order == 0:
+        parts = [f"{_article(name)} {act}", f"the scene is set {place} {time}"]
+    elif order == 1:
+        parts = [f"it is {time}, {place}", f"{_article(name)} {act}"]
+    else:
+        parts = [f"there is {_article(name)} {place} {time}", f"the {name.split()[-1]} {act}"]
+    return " ".join([*map(_sentence, parts), camera])
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:] + "."
+
+
+def facts(scene: Scene) -> dict[str, object]:
+    """The scene's attributes by name, for exact evaluation. Directions are "" where there is none."""
+    thing = scene.objects[0]
+    return {
+        "object": thing.kind,
+        "colour": thing.colour,
+        "size": thing.size,
+        "motion": thing.motion.action,
+        "direction": thing.motion.direction,
+        "speed": thing.motion.speed,
+        "colour_to": thing.motion.colour_to or "",
+        "floor": scene.floor,
+        "background": scene.background,
+        "time_of_day": scene.time_of_day,
+        "camera": scene.camera.move,
+        "count": len(scene.objects),
+        "objects": [
+            {"object": o.kind, "colour": o.colour, "motion": o.motion.action, "relation": o.relation}
+            for o in scene.objects
+        ],
+    }

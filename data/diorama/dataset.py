@@ -1,0 +1,79 @@
+"""Diorama as a torch dataset: clips made on the fly, nothing on disk."""
+
+from typing import TypedDict
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from .captions import captions
+from .draws import Draws
+from .render import render
+from .sampler import sample_scene
+from .scene import Split
+
+
+class Clip(TypedDict):
+    """One training clip; the same keys for every dataset of Kinema."""
+
+    id: str
+    index: int
+    pixel_values: Tensor  # (3, T, H, W) uint8
+    captions: dict[str, str]  # short, medium, dense
+    fps: float
+    scene: str  # JSON
+
+
+class DioramaDataset(Dataset[Clip]):
+    """`num_clips` clips of the corpus `seed`; item i is the scene (seed, i) filmed at the given shape.
+
+    With `fps_choices` each clip's frame rate is drawn from them (by seed and index) in place of `fps`. Scenes
+    begin at index `first_index`, so that disjoint ranges of one corpus are disjoint datasets.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        split: Split = "train",
+        difficulty: tuple[int, int] = (0, 3),
+        height: int = 64,
+        width: int = 64,
+        num_frames: int = 17,
+        fps: float = 8.0,
+        num_clips: int = 16384,
+        supersample: int = 2,
+        fps_choices: tuple[float, ...] = (),
+        first_index: int = 0,
+    ):
+        self.seed, self.difficulty = seed, difficulty
+        self.split: Split = split
+        self.height, self.width, self.num_frames, self.fps = height, width, num_frames, fps
+        self.num_clips, self.supersample = num_clips, supersample
+        self.fps_choices, self.first_index = tuple(fps_choices), first_index
+
+    def __len__(self) -> int:
+        return self.num_clips
+
+    def __getitem__(self, index: int) -> Clip:
+        if not 0 <= index < self.num_clips:
+            raise IndexError(f"clip {index} of a dataset of {self.num_clips}")
+        number = self.first_index + index
+        scene = sample_scene(self.seed, number, split=self.split, difficulty=self.difficulty)
+        fps = self.fps
+        if self.fps_choices:
+            fps = Draws("fps", self.seed, number, self.split).choice(self.fps_choices)
+        clip = render(
+            scene,
+            height=self.height,
+            width=self.width,
+            num_frames=self.num_frames,
+            fps=fps,
+            supersample=self.supersample,
+        )
+        return {
+            "id": f"diorama-{self.split}-{self.seed}-{number}",
+            "index": index,
+            "pixel_values": clip.frames.permute(3, 0, 1, 2).contiguous(),
+            "captions": captions(scene, self.seed),
+            "fps": float(fps),
+            "scene": scene.to_json(),
+        }
