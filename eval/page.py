@@ -8,7 +8,8 @@ from pathlib import Path
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 72rem; margin: 2rem auto; padding: 0 1rem; color: #223; }
 img { max-width: 100%; image-rendering: auto; } pre { background: #f4f5f8; padding: 1rem; overflow-x: auto; }
-table { border-collapse: collapse; margin: 1rem 0; } td, th { padding: .25rem .8rem; border-bottom: 1px solid #dde; }
+table { border-collapse: collapse; margin: 1rem 0; }
+td, th { padding: .25rem .8rem; border-bottom: 1px solid #dde; }
 th { text-align: left; } figure { display: inline-block; margin: .5rem 1rem .5rem 0; }
 figcaption { font-size: 13px; color: #556; }
 """
