@@ -122,12 +122,11 @@ class TransformersConditioner(ModelMixin, ConfigMixin):
         missing = [key for key in loading["missing_keys"] if "pooler" not in key]
         if missing:
             raise ValueError(f"{name} lacks weights of its text encoder: {', '.join(sorted(missing)[:5])} …")
-        conditioner = cls(
+        conditioner: Any = cls(
             text_config=pretrained.config.to_dict(), tokenizer=AutoTokenizer.from_pretrained(name), **kwargs
         )
         conditioner.encoder.load_state_dict(pretrained.state_dict())
-        conditioner.to(dtype=pretrained.dtype)
-        return conditioner.eval()
+        return conditioner.to(pretrained.dtype).eval()
 
     def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
         """Write config, weights (safetensors) and tokenizer files into one folder."""

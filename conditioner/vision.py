@@ -1,0 +1,123 @@
+"""The captioner's eyes: several frames of a clip, in order, as one sequence of patches.
+
+open_clip's CoCa sees one image; this module stands in its place and gives what its decoder and its contrastive
+loss take.
+"""
+
+import math
+
+import torch
+from einops import rearrange
+from open_clip.transformer import AttentionalPooler, LayerNorm, Transformer
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+
+def select_frames(
+    frames: torch.Tensor, fps: float | torch.Tensor, num_frames: int, image_size: int
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Evenly spaced frames of clips, first and last among them, resized to a square.
+
+    Args:
+        frames: (B, 3, T, H, W), uint8 in [0, 255] or float in [-1, 1].
+        fps: frames per second, one number or one for each clip (B,).
+
+    Returns:
+        pixel_values (B, 3, num_frames, image_size, image_size) float in [-1, 1], and their times
+        (B, num_frames) in seconds from the first frame. A clip of fewer frames repeats some.
+    """
+    if frames.ndim != 5 or frames.shape[1] != 3:
+        raise ValueError(f"frames have the shape {tuple(frames.shape)}; the captioner needs (B, 3, T, H, W)")
+    batch, _, length, height, width = frames.shape
+    index = torch.linspace(0, length - 1, num_frames, device=frames.device).round().long()
+    chosen = frames[:, :, index]
+    if not chosen.is_floating_point():
+        chosen = chosen.float() / 127.5 - 1
+    if (height, width) != (image_size, image_size):
+        flat = rearrange(chosen, "b c k h w -> (b k) c h w")
+        flat = F.interpolate(flat, (image_size, image_size), mode="bilinear", antialias=True, align_corners=False)
+        chosen = rearrange(flat, "(b k) c h w -> b c k h w", b=batch)
+    rate = torch.as_tensor(fps, dtype=torch.float32, device=frames.device).expand(batch)
+    return chosen, index.float()[None] / rate[:, None]
+
+
+class VideoTower(nn.Module):
+    """A transformer over the patches of all frames together, pooled by attention.
+
+    Two poolers in cascade, as in CoCa (Yu et al. 2022, section 3.2): queries for the caption decoder, and over
+    them one query for the contrastive loss.
+
+    Args:
+        output_width: width of the caption tokens, the decoder's.
+        embed_dim: width of the contrastive features.
+        caption_tokens: queries of the first pooler.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        patch_size: int,
+        width: int,
+        layers: int,
+        heads: int,
+        output_width: int,
+        output_heads: int,
+        embed_dim: int,
+        caption_tokens: int,
+    ) -> None:
+        super().__init__()
+        if image_size % patch_size:
+            raise ValueError(f"image_size is {image_size}; it needs to be a multiple of patch_size {patch_size}")
+        self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.position_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2, width) * 0.02)
+        self.time = TimeEmbedding(width)
+        self.norm_in = LayerNorm(width)
+        self.transformer = Transformer(width, layers, heads, block_type="custom")
+        self.caption_pool = AttentionalPooler(output_width, width, output_heads, caption_tokens)
+        self.contrast_pool = AttentionalPooler(embed_dim, output_width, output_heads, 1)
+        self.norm_out = LayerNorm(embed_dim)
+        self.projection = nn.Linear(embed_dim, embed_dim, bias=False)
+        self.gradient_checkpointing = False
+        init_blocks(self.transformer)
+
+    def forward(self, pixel_values: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Contrastive features (B, E) and caption tokens (B, Q, D) of frames and their times in seconds."""
+        batch = len(pixel_values)
+        x = self.patches(rearrange(pixel_values, "b c k h w -> (b k) c h w"))  # (B K, D, h, w)
+        x = rearrange(x, "(b k) d h w -> b k (h w) d", b=batch) + self.position_embedding  # (B, K, N, D)
+        x = x + self.time(times).unsqueeze(2).to(x.dtype)  # (B, K, N, D)
+        x = self.norm_in(rearrange(x, "b k n d -> b (k n) d"))  # (B, K N, D)
+        for block in self.transformer.resblocks:
+            x = checkpoint(block, x, use_reentrant=False) if self.gradient_checkpointing else block(x)
+        tokens = self.caption_pool(x)  # (B, Q, D)
+        pooled = self.norm_out(self.contrast_pool(tokens)[:, 0])  # (B, E)
+        return self.projection(pooled), tokens  # pyright: ignore[reportReturnType]
+
+
+class TimeEmbedding(nn.Module):
+    """Seconds to vectors: sines and cosines of periods from 0.25 to 32 s, then a linear map."""
+
+    def __init__(self, width: int, periods: int = 8) -> None:
+        super().__init__()
+        frequencies = 2 * math.pi / torch.logspace(math.log10(0.25), math.log10(32), periods)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        self.linear = nn.Linear(2 * periods, width)
+
+    def forward(self, times: torch.Tensor) -> torch.Tensor:
+        """(B, K) to (B, K, D)."""
+        angles = times.float().unsqueeze(-1) * self.frequencies.float()  # pyright: ignore  # (B, K, periods)
+        return self.linear(torch.cat([angles.sin(), angles.cos()], dim=-1).to(self.linear.weight.dtype))
+
+
+def init_blocks(transformer: nn.Module) -> None:
+    """GPT-2's initialisation of open_clip's blocks, which only its own towers apply: narrower residual outputs."""
+    for blocks in (transformer.resblocks, getattr(transformer, "cross_attn", ())):
+        for block in blocks:  # pyright: ignore[reportGeneralTypeIssues]
+            width = block.attn.in_proj_weight.shape[1]
+            residual = width**-0.5 * (2 * len(blocks)) ** -0.5  # pyright: ignore[reportArgumentType]
+            nn.init.normal_(block.attn.in_proj_weight, std=width**-0.5)
+            nn.init.normal_(block.attn.out_proj.weight, std=residual)
+            nn.init.normal_(block.mlp.c_fc.weight, std=(2 * width) ** -0.5)
+            nn.init.normal_(block.mlp.c_proj.weight, std=residual)
