@@ -37,5 +37,5 @@ class Draws:
         for option, weight in options.items():
             point -= weight
             if point < 0:
-                break
-        return option  # the last one, if rounding left the point at 0
+                return option
+        return list(options)[-1]
