@@ -221,10 +221,7 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
             end_id=END_ID,
             pad_id=PAD_ID,
             max_length=self.config["context_length"],
-            banned_ids=[
-                *(i for i in range(len(SPECIAL_TOKENS)) if i not in (PAD_ID, END_ID)),
-                *self._unused_ids(),
-            ],
+            banned_ids=[START_ID, *LEVEL_IDS.values(), *unused],
             top_p=top_p,
             generator=generator,
         )
@@ -240,9 +237,8 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
             tokenizer=self.tokenizer,
         )
         conditioner.tower.load_state_dict(self.text.state_dict())
-        module: nn.Module = conditioner.eval()
-        module.to(self.device, self.dtype)
-        return conditioner
+        conditioner.tower.to(self.device, self.dtype)
+        return conditioner.eval()
 
     def enable_gradient_checkpointing(self, gradient_checkpointing_func: Any = None) -> None:
         """Recompute the visual blocks in the backward pass, where nearly all activations are."""
