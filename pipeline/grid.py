@@ -1,0 +1,66 @@
+"""Which sizes and lengths a model can make, and the nearest ones to a wish."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from ..vae.latents import spatial_stride, temporal_stride
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The steps in which a pipeline's pixels come: strides of its autoencoder times patches of its transformer.
+
+    Attributes:
+        temporal: pixel frames per latent frame; a video has 1 + k · temporal frames.
+        spatial: pixels per latent cell side.
+        patch: latent frames, rows and columns per token.
+    """
+
+    temporal: int
+    spatial: int
+    patch: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, vae: Any, transformer: Any) -> Self:
+        """The grid of two models."""
+        return cls(temporal_stride(vae), spatial_stride(vae), tuple(transformer.config.patch_size))
+
+    def latent_shape(self, num_frames: int, height: int, width: int) -> tuple[int, int, int]:
+        """Latent frames, rows and columns of a video.
+
+        Raises:
+            ValueError: sizes off the grid; the message gives the nearest that fit.
+        """
+        problems = [
+            *self._side("height", height, self.spatial * self.patch[1]),
+            *self._side("width", width, self.spatial * self.patch[2]),
+            *self._frames(num_frames),
+        ]
+        if problems:
+            raise ValueError("; ".join(problems))
+        return 1 + (num_frames - 1) // self.temporal, height // self.spatial, width // self.spatial
+
+    def nearest_frames(self, num_frames: float) -> int:
+        """The frame count on the grid that is nearest to a wish; of two, the longer."""
+        first, step = self._first_frames, self.temporal * self.patch[0]
+        return first + step * max(0, int((num_frames - first) / step + 0.5))
+
+    @property
+    def _first_frames(self) -> int:
+        return 1 + (self.patch[0] - 1) * self.temporal
+
+    def _frames(self, given: int) -> list[str]:
+        first, step = self._first_frames, self.temporal * self.patch[0]
+        if given >= first and (given - first) % step == 0:
+            return []
+        below = max(first, first + (given - first) // step * step)
+        fitting = f"{below} or {below + step} do" if given >= first else f"{first} is the least"
+        return [f"num_frames {given} does not fit; {fitting} ({first} + a multiple of {step})"]
+
+    @staticmethod
+    def _side(name: str, given: int, step: int) -> list[str]:
+        if given >= step and given % step == 0:
+            return []
+        below = given // step * step
+        fitting = f"{below} or {below + step} do" if below else f"{step} is the least"
+        return [f"{name} {given} does not fit; {fitting} (multiples of {step})"]
