@@ -1,0 +1,19 @@
+"""From a prompt to frames: the canvas, the sampler, guidance, `KinemaPipeline`, and how a video was made.
+
+| module       | purpose                                                                     |
+|--------------|-----------------------------------------------------------------------------|
+| `pipeline`   | `KinemaPipeline`, the numbered call from prompt to frames                   |
+| `canvas`     | what is known of a video before sampling; one function a task               |
+| `sampler`    | one loop over a (steps × frames) matrix of noise levels                     |
+| `guidance`   | classifier-free guidance, its variants and interval                         |
+| `text`       | prompts encoded, laid along the frames, stacked for guidance                |
+| `seeds`      | one generator a video                                                       |
+| `grid`       | the sizes and lengths a model can make                                      |
+| `inputs`     | checks of a call that need no model                                         |
+| `output`     | frames, and saving them                                                     |
+| `provenance` | how a video was made, in its file and as a command                          |
+| `checkpoint` | finds the packaged checkpoint, a folder or a hub model                      |
+| `build`      | pipelines with random weights, or from trained parts                        |
+| `command`    | `kinema generate` and `kinema info`                                         |
+| `default/`   | the packaged checkpoint                                                     |
+"""

@@ -1,0 +1,81 @@
+"""Checks of a call's inputs that need no model."""
+
+from collections.abc import Collection, Sequence
+
+import torch
+
+from .canvas import Canvas
+
+
+def check_prompts(
+    prompt: str | list[str] | None,
+    negative_prompt: str | list[str] | None,
+    prompt_embeds: torch.Tensor | None,
+    negative_prompt_embeds: torch.Tensor | None,
+) -> int:
+    """The number of prompts.
+
+    Raises:
+        ValueError: a prompt is missing, doubled or of another type, or the negative ones do not match.
+    """
+    if (prompt is None) == (prompt_embeds is None):
+        given = "neither" if prompt is None else "both"
+        raise ValueError(f"{given} of prompt and prompt_embeds given; give one of them")
+    if negative_prompt is not None and negative_prompt_embeds is not None:
+        raise ValueError("both of negative_prompt and negative_prompt_embeds given; give one of them")
+    for name, value in (("prompt", prompt), ("negative_prompt", negative_prompt)):
+        texts = [value] if isinstance(value, str) else value
+        if texts is not None and not (
+            isinstance(texts, list) and texts and all(isinstance(t, str) for t in texts)
+        ):
+            raise ValueError(f"{name} is {value!r}; it needs a string or a list of strings")
+    if prompt_embeds is not None:
+        prompts = len(prompt_embeds)
+    else:
+        prompts = 1 if isinstance(prompt, str) else len(prompt or [])
+    negatives = len(negative_prompt) if isinstance(negative_prompt, list) else None
+    negatives = len(negative_prompt_embeds) if negative_prompt_embeds is not None else negatives
+    if negatives is not None and negatives != prompts:
+        raise ValueError(
+            f"{negatives} negative prompts for {prompts} prompts; give one each, or one string for all"
+        )
+    return prompts
+
+
+def check_numbers(frame_rate: float, num_inference_steps: int, num_videos_per_prompt: int) -> None:
+    """Raise a ValueError for a count below 1 or a frame rate that is not positive."""
+    if not 0 < frame_rate < float("inf") or num_inference_steps < 1 or num_videos_per_prompt < 1:
+        raise ValueError(
+            f"frame_rate is {frame_rate}, num_inference_steps {num_inference_steps} and num_videos_per_prompt "
+            f"{num_videos_per_prompt}; the first needs to be above 0, the others at least 1"
+        )
+
+
+def check_latents(
+    latents: torch.Tensor | None,
+    canvas: Canvas | None,
+    cells: tuple[int, ...],
+    prompts: int,
+    num_videos_per_prompt: int,
+) -> None:
+    """Raise a ValueError if the latents or the canvas do not have the shape (C, F, h, w) of the call."""
+    texts = 1 if canvas is None else canvas.num_texts
+    if prompts % texts:
+        raise ValueError(f"{prompts} prompts for a canvas with {texts} texts a video; give {texts} a video")
+    batch = prompts // texts * num_videos_per_prompt
+    if latents is not None and tuple(latents.shape) != (batch, *cells):
+        raise ValueError(f"latents have shape {tuple(latents.shape)}; this call needs {(batch, *cells)}")
+    if canvas is not None and (tuple(canvas.latents.shape[1:]) != cells or len(canvas.latents) not in (1, batch)):
+        raise ValueError(
+            f"the canvas has latents {tuple(canvas.latents.shape)}; this call needs {(batch, *cells)} or "
+            f"{(1, *cells)}"
+        )
+
+
+def check_callback_inputs(given: Sequence[str] | None, allowed: Collection[str]) -> None:
+    """Raise a ValueError if a callback asks for tensors that there are not."""
+    unknown = [name for name in given or () if name not in allowed]
+    if unknown:
+        raise ValueError(
+            f"callback_on_step_end_tensor_inputs has {', '.join(unknown)}; it can have {', '.join(allowed)}"
+        )

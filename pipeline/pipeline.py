@@ -1,0 +1,456 @@
+"""`KinemaPipeline`: text to video and text to image, after diffusers' conventions.
+
+    pipe = KinemaPipeline.from_pretrained()  # the packaged checkpoint
+    pipe("a red ball rolls to the left", generator=0).save("ball.mp4")
+
+Every task is a `Canvas`; the sampler knows no others.
+"""
+
+import logging
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import torch
+from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.models.modeling_utils import ModelMixin
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from diffusers.video_processor import VideoProcessor
+
+from ..vae.latents import decode_latents, latent_channels, latent_frame_times
+from .canvas import Canvas, text_to_video
+from .checkpoint import find_checkpoint
+from .grid import Grid
+from .guidance import Guidance
+from .inputs import check_callback_inputs, check_latents, check_numbers, check_prompts
+from .output import OUTPUT_TYPES, KinemaPipelineOutput
+from .provenance import describe
+from .sampler import choose_step, flow_sigmas, noise_levels, sample
+from .seeds import Seeds, draw_noise, known_seeds, per_video_generators
+from .text import TextBatch, encode_texts, per_video, text_warnings
+
+logger = logging.getLogger(__name__)
+
+_HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
+
+
+class KinemaPipeline(DiffusionPipeline):
+    """Makes videos and images from text.
+
+    Args:
+        vae: `AutoencoderKLKinema`, or diffusers' `AutoencoderKLWan` or `AutoencoderKLLTXVideo`.
+        text_encoder: a conditioner of `kinema.conditioner`; its tokenizer is inside it.
+        transformer: `KinemaTransformer3DModel`.
+        scheduler: a diffusers flow-matching scheduler.
+        default_height, default_width: pixels when a call gives none; None: the transformer's training size.
+        default_num_frames, default_frame_rate: likewise.
+        default_num_inference_steps, default_guidance_scale: likewise; None: 30 and 4.0.
+        default_guidance: kind of guidance, see `Guidance`.
+        default_guidance_lowest, default_guidance_highest: its interval of noise levels.
+
+    The defaults are saved in model_index.json, so a checkpoint knows its native shape.
+    """
+
+    __module__ = "kinema"  # model_index.json records the library from here; see `kinema/__init__.py`
+
+    model_cpu_offload_seq = "text_encoder->transformer->vae"
+    _callback_tensor_inputs = ["latents", "prompt_embeds", "negative_prompt_embeds"]  # noqa: RUF012
+
+    vae: Any
+    text_encoder: Any
+    transformer: Any
+    scheduler: Any
+
+    def __init__(
+        self,
+        vae: ModelMixin,
+        text_encoder: ModelMixin,
+        transformer: ModelMixin,
+        scheduler: SchedulerMixin,
+        default_height: int | None = None,
+        default_width: int | None = None,
+        default_num_frames: int | None = None,
+        default_frame_rate: float | None = None,
+        default_num_inference_steps: int | None = None,
+        default_guidance_scale: float | None = None,
+        default_guidance: str = "cfg",
+        default_guidance_lowest: float = 0.0,
+        default_guidance_highest: float = 1.0,
+    ):
+        super().__init__()
+        self.register_modules(vae=vae, text_encoder=text_encoder, transformer=transformer, scheduler=scheduler)
+        trained = transformer.config if transformer is not None else {}
+        self.register_to_config(
+            default_height=default_height or trained.get("sample_height"),
+            default_width=default_width or trained.get("sample_width"),
+            default_num_frames=default_num_frames or trained.get("sample_frames"),
+            default_frame_rate=default_frame_rate or trained.get("sample_fps"),
+            default_num_inference_steps=default_num_inference_steps or 30,
+            default_guidance_scale=4.0 if default_guidance_scale is None else default_guidance_scale,
+            default_guidance=default_guidance,
+            default_guidance_lowest=default_guidance_lowest,
+            default_guidance_highest=default_guidance_highest,
+        )
+        _check_widths(vae, text_encoder, transformer)
+        self._own_scheduler = scheduler
+        self.video_processor = VideoProcessor()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any) -> Self:
+        """Load a saved pipeline.
+
+        Args:
+            pretrained_model_name_or_path: a folder, a hub id, or None for the packaged checkpoint.
+            kwargs: those of `DiffusionPipeline.from_pretrained`: dtype, components to use instead of the
+                saved ones, revision, token, cache_dir …
+
+        Raises:
+            CheckpointError: it is missing, incomplete or of another pipeline.
+        """
+        download = {key: kwargs.pop(key) for key in _HUB_ARGUMENTS if key in kwargs}
+        folder = find_checkpoint(pretrained_model_name_or_path, given=kwargs, **download)
+        pipe = super().from_pretrained(str(folder), **kwargs)
+        name = pretrained_model_name_or_path
+        pipe.register_to_config(_name_or_path="default" if name is None else str(name))
+        return pipe
+
+    @property
+    def grid(self) -> Grid:
+        """The sizes and lengths this pipeline can make."""
+        return Grid.of(self.vae, self.transformer)
+
+    @property
+    def _own_guidance(self) -> Guidance:
+        own = self.config
+        return Guidance(own.default_guidance, (own.default_guidance_lowest, own.default_guidance_highest))
+
+    @property
+    def guidance_scale(self) -> float:
+        """Strength of guidance; 1 or less switches it off. Callbacks may change `_guidance_scale` midway."""
+        return self._guidance_scale
+
+    @property
+    def do_classifier_free_guidance(self) -> bool:
+        """Whether the next step is guided."""
+        return self._guidance_scale > 1
+
+    @property
+    def num_timesteps(self) -> int:
+        """Model evaluations of the call."""
+        return self._num_timesteps
+
+    @property
+    def current_timestep(self) -> torch.Tensor | None:
+        """1000 · σ of the step under way, the highest over the frames."""
+        return self._current_timestep
+
+    @property
+    def attention_kwargs(self) -> dict[str, Any] | None:
+        """What the call gave the transformer's attention."""
+        return self._attention_kwargs
+
+    @property
+    def interrupt(self) -> bool:
+        """Set `_interrupt = True` (from a callback or another thread) to stop before the next step."""
+        return self._interrupt
+
+    def encode_prompt(
+        self,
+        prompt: str | list[str] | None = None,
+        negative_prompt: str | list[str] | None = None,
+        do_classifier_free_guidance: bool = True,
+        num_videos_per_prompt: int = 1,
+        prompt_embeds: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_attention_mask: torch.Tensor | None = None,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+        """Encode prompts, unless their embeddings are given.
+
+        Returns:
+            prompt_embeds (B, L, D), prompt_attention_mask (B, L) bool, and the same of the negative prompts
+            (None without guidance), B = prompts · num_videos_per_prompt, a prompt's videos side by side.
+        """
+        if prompt_embeds is None:
+            texts = [prompt] if isinstance(prompt, str) else prompt or [""]
+            prompt_embeds, prompt_attention_mask = encode_texts(self.text_encoder, texts)
+        if do_classifier_free_guidance and negative_prompt_embeds is None:
+            texts = negative_prompt or ""
+            texts = [texts] * len(prompt_embeds) if isinstance(texts, str) else texts
+            negative_prompt_embeds, negative_prompt_attention_mask = encode_texts(self.text_encoder, texts)
+        batch = TextBatch.of(
+            prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
+        )
+        batch = batch.to(device or self._execution_device, dtype).repeated(num_videos_per_prompt)
+        prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask = batch
+        return prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
+
+    def check_inputs(
+        self,
+        prompt: str | list[str] | None,
+        negative_prompt: str | list[str] | None,
+        height: int,
+        width: int,
+        num_frames: int,
+        frame_rate: float,
+        num_inference_steps: int,
+        num_videos_per_prompt: int,
+        latents: torch.Tensor | None,
+        prompt_embeds: torch.Tensor | None,
+        negative_prompt_embeds: torch.Tensor | None,
+        canvas: Canvas | None,
+        output_type: str,
+        callback_on_step_end_tensor_inputs: Sequence[str] | None,
+    ) -> None:
+        """Raise a ValueError that says what was given and what would fit, before any model runs."""
+        prompts = check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
+        if self.text_encoder is None and (
+            prompt is not None or (self.do_classifier_free_guidance and negative_prompt_embeds is None)
+        ):
+            raise ValueError(
+                "the pipeline has no text_encoder; give prompt_embeds and (unless guidance_scale is 1) "
+                "negative_prompt_embeds"
+            )
+        check_numbers(frame_rate, num_inference_steps, num_videos_per_prompt)
+        cells = (self.transformer.config.in_channels, *self.grid.latent_shape(num_frames, height, width))
+        check_latents(latents, canvas, cells, prompts, num_videos_per_prompt)
+        if output_type not in OUTPUT_TYPES:
+            raise ValueError(f"output_type is {output_type!r}; it is one of {', '.join(OUTPUT_TYPES)}")
+        check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: str | list[str] | None = None,
+        negative_prompt: str | list[str] | None = None,
+        height: int | None = None,
+        width: int | None = None,
+        num_frames: int | None = None,
+        frame_rate: float | None = None,
+        num_inference_steps: int | None = None,
+        sigmas: Sequence[float] | None = None,
+        guidance_scale: float | None = None,
+        guidance: Guidance | None = None,
+        num_videos_per_prompt: int = 1,
+        generator: Seeds = None,
+        latents: torch.Tensor | None = None,
+        prompt_embeds: torch.Tensor | None = None,
+        prompt_attention_mask: torch.Tensor | None = None,
+        negative_prompt_embeds: torch.Tensor | None = None,
+        negative_prompt_attention_mask: torch.Tensor | None = None,
+        canvas: Canvas | None = None,
+        output_type: Literal["np", "pt", "pil", "latent"] = "np",
+        return_dict: bool = True,
+        attention_kwargs: dict[str, Any] | None = None,
+        callback_on_step_end: Callable[..., dict] | PipelineCallback | MultiPipelineCallbacks | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+    ) -> KinemaPipelineOutput | tuple:
+        """Make videos (num_frames > 1) or images (num_frames = 1).
+
+        Args:
+            prompt: one text or several.
+            negative_prompt: what to keep out: one text for all, or one per prompt.
+            height, width: pixels; None: the checkpoint's own. So for the next four.
+            num_frames: pixel frames; 1 makes an image.
+            frame_rate: frames per second that the motion is made for.
+            num_inference_steps: denoising steps.
+            sigmas: descending noise levels to use instead of the scheduler's own.
+            guidance_scale: strength of classifier-free guidance; 1 switches it off.
+            guidance: its kind and interval; None: the checkpoint's own.
+            num_videos_per_prompt: videos of each prompt.
+            generator: seeds: an int, or a `torch.Generator`, or a list with one of these per video. The same
+                seed gives the same video in any batch (to float accuracy).
+            latents: (B, C, F, h, w) noise to start from instead of drawing it.
+            prompt_embeds, prompt_attention_mask: (prompts, L, D) and (prompts, L) bool instead of a prompt.
+            negative_prompt_embeds, negative_prompt_attention_mask: likewise.
+            canvas: what is known already; None: nothing. If its frames follow K texts, give K prompts a video.
+            output_type: see `KinemaPipelineOutput.frames`.
+            return_dict: False returns a tuple of the frames only.
+            attention_kwargs: for the transformer; {"scale": s} scales LoRA weights.
+            callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; returns a dict of
+                the tensors it changes.
+            callback_on_step_end_tensor_inputs: which of latents, prompt_embeds, negative_prompt_embeds it sees.
+
+        Raises:
+            ValueError: inputs that do not fit, named with the nearest that do.
+            SchedulerError: a scheduler that cannot sample this canvas.
+        """
+        if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
+            callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
+        own = self.config
+        if canvas is not None:
+            cells, (_, rows, columns) = self.grid, canvas.latents.shape[-3:]
+            height, width = height or rows * cells.spatial, width or columns * cells.spatial
+            num_frames = num_frames or 1 + (canvas.latents.shape[2] - 1) * cells.temporal
+        height, width = height or own.default_height, width or own.default_width
+        num_frames, frame_rate = num_frames or own.default_num_frames, frame_rate or own.default_frame_rate
+        if sigmas is not None:
+            num_inference_steps = len(sigmas)
+        steps = own.default_num_inference_steps if num_inference_steps is None else num_inference_steps
+        self._guidance_scale = own.default_guidance_scale if guidance_scale is None else guidance_scale
+        guidance = guidance or self._own_guidance
+        self._attention_kwargs = attention_kwargs
+        self._current_timestep = None
+        self._interrupt = False
+
+        # 1. Check inputs
+        self.check_inputs(
+            prompt, negative_prompt, height, width, num_frames, frame_rate, steps, num_videos_per_prompt, latents,
+            prompt_embeds, negative_prompt_embeds, canvas, output_type, callback_on_step_end_tensor_inputs,
+        )  # fmt: skip
+        device = self._execution_device
+        texts = [] if prompt is None else [prompt] if isinstance(prompt, str) else prompt
+        negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
+        warnings = text_warnings(self.text_encoder, texts)
+        if any(negatives) and not self.do_classifier_free_guidance:
+            warnings.append(
+                f"negative_prompt has no effect with guidance_scale {self.guidance_scale}; raise it above 1"
+            )
+        for warning in warnings:
+            logger.warning(warning)
+
+        # 2. Encode the prompts
+        text = TextBatch(
+            *self.encode_prompt(
+                prompt=texts or None,
+                negative_prompt=negative_prompt,
+                do_classifier_free_guidance=self.do_classifier_free_guidance,
+                prompt_embeds=prompt_embeds,
+                prompt_attention_mask=prompt_attention_mask,
+                negative_prompt_embeds=negative_prompt_embeds,
+                negative_prompt_attention_mask=negative_prompt_attention_mask,
+                device=device,
+            )
+        )
+
+        # 3. Lay out the canvas, and the texts along its frames
+        latent_shape = (self.transformer.config.in_channels, *self.grid.latent_shape(num_frames, height, width))
+        canvas = (text_to_video(*latent_shape) if canvas is None else canvas).to(device)
+        text = text.along(canvas.text_of_frame).repeated(num_videos_per_prompt)
+        videos = len(text.prompt_embeds)
+
+        # 4. Draw the noise, each video's from its own generator
+        generators = per_video_generators(generator, videos)
+        seeds = known_seeds(generators) if latents is None else [None] * videos
+        noise = draw_noise(generators, latent_shape) if latents is None else latents
+        noise = noise.to(device, torch.float32)
+
+        # 5. The (steps × frames) matrix of noise levels
+        tokens = noise[0, 0].numel() // math.prod(self.grid.patch)
+        schedule = flow_sigmas(self.scheduler, steps, device, sigmas, tokens)
+        levels = noise_levels(schedule, canvas)
+        step = choose_step(self.scheduler, levels, canvas, generators)
+        frame_times = latent_frame_times(latent_shape[1], frame_rate, self.grid.temporal).to(device)[None]
+        self._num_timesteps = len(levels) - 1
+
+        # 6. Denoise
+        unknown = canvas.unknown_frames.cpu()
+
+        def predict(latents: torch.Tensor, level: torch.Tensor, index: int) -> torch.Tensor:
+            self._current_timestep = 1000 * level.max()
+            guided = self.do_classifier_free_guidance and text.negative_prompt_embeds is not None
+            guided = guided and bool((guidance.acts_at(level) & unknown).any())
+            hidden_states = torch.cat([latents, latents]) if guided else latents
+            embeds, mask = text.stacked() if guided else (text.prompt_embeds, text.prompt_attention_mask)
+            timestep = 1000 * (level[:1] if bool((level == level[0]).all()) else level).to(device)
+            context = {
+                "step_index": index,
+                "sigma": float(level.max()),
+                "num_inference_steps": self._num_timesteps,
+            }
+            with self.transformer.cache_context("cond_uncond", **context):
+                velocity = self.transformer(
+                    hidden_states=hidden_states,
+                    timestep=timestep.expand(len(hidden_states), -1).squeeze(1),
+                    encoder_hidden_states=embeds,
+                    encoder_attention_mask=mask,
+                    frame_times=frame_times,
+                    attention_kwargs=attention_kwargs,
+                    return_dict=False,
+                )[0].float()
+            if not guided:
+                return velocity
+            uncond, cond = velocity.chunk(2)
+            return guidance.combine(uncond, cond, self.guidance_scale, latents, level)
+
+        def on_step_end(index: int, latents: torch.Tensor) -> torch.Tensor:
+            nonlocal text
+            if callback_on_step_end is not None:
+                seen = {"latents": latents, **text.embeds()}
+                tensors = {name: seen[name] for name in callback_on_step_end_tensor_inputs}
+                changed = callback_on_step_end(self, index, self._current_timestep, tensors) or {}
+                latents = changed.pop("latents", latents)
+                text = text._replace(**{name: changed[name] for name in text.embeds() if name in changed})
+            progress_bar.update()
+            return latents
+
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+            result = sample(predict, step, canvas, noise, levels, on_step_end, lambda: self.interrupt)
+        self._current_timestep = None
+
+        # 7. Decode
+        if output_type == "latent":
+            frames = result
+        else:
+            frames = self.video_processor.postprocess_video(
+                decode_latents(self.vae, result).float(), output_type=output_type
+            )
+        self.maybe_free_model_hooks()
+
+        if not return_dict:
+            return (frames,)
+        by_hand = {
+            "latents": latents is not None,
+            "prompt_embeds": prompt_embeds is not None,
+            "negative_prompt_embeds": negative_prompt_embeds is not None,
+            "sigmas": sigmas is not None,
+            "guidance": guidance != self._own_guidance,
+            "attention_kwargs": bool(attention_kwargs),
+            "a canvas": bool(canvas.known.any()) or canvas.num_texts > 1 or bool((canvas.start != 1).any()),
+            "a callback": callback_on_step_end is not None,
+            "an interrupt": self.interrupt,
+            "another scheduler": self.scheduler is not self._own_scheduler,
+        }
+        provenance = describe(
+            self,
+            prompts=per_video(texts, videos),
+            negative_prompts=per_video(negatives, videos),
+            seeds=seeds,
+            by_hand=tuple(name for name, given in by_hand.items() if given),
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            frame_rate=float(frame_rate),
+            num_inference_steps=steps,
+            guidance_scale=float(self.guidance_scale),
+            guidance=guidance.kind,
+            guidance_interval=guidance.interval,
+        )
+        return KinemaPipelineOutput(
+            frames=frames,
+            frame_rate=float(frame_rate),
+            provenance=provenance,
+            warnings=warnings,
+            output_type=output_type,
+        )
+
+
+def _check_widths(vae: Any, text_encoder: Any, transformer: Any) -> None:
+    """Raise a ValueError if the parts were not made for one another; parts may be None."""
+    if transformer is None:
+        return
+    channels, width = transformer.config.in_channels, transformer.config.cross_attention_dim
+    if vae is not None and latent_channels(vae) != channels:
+        raise ValueError(
+            f"the autoencoder has {latent_channels(vae)} latent channels and the transformer {channels}; use the "
+            "autoencoder that the transformer was trained on"
+        )
+    if text_encoder is not None and text_encoder.hidden_size != width:
+        raise ValueError(
+            f"the text encoder gives {text_encoder.hidden_size} features a token and the transformer takes "
+            f"{width}; use the text encoder that the transformer was trained with"
+        )

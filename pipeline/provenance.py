@@ -1,0 +1,205 @@
+"""How a video was made: written into its file, printed by `kinema info`, and turned back into a command."""
+
+import hashlib
+import json
+import platform
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+KEY = "kinema"  # the metadata entry that holds the provenance as JSON
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Everything that decided one video. No date: the same command gives the same file, byte for byte.
+
+    Attributes:
+        prompt: text, or the texts of a storyboard joined by " | "; empty if embeddings were given.
+        seed: the video's own; None if its noise cannot be drawn again from a number.
+        model: folder or hub id the pipeline was loaded from; "default": the packaged checkpoint; None: built in
+            Python.
+        fingerprint: of the weights, see `fingerprint`; None if they could not be read.
+        batch_size, batch_index: the batch it was made in; alone, the last bits may differ.
+        by_hand: what was given in Python and the command line cannot give.
+    """
+
+    prompt: str
+    negative_prompt: str
+    seed: int | None
+    height: int
+    width: int
+    num_frames: int
+    frame_rate: float
+    num_inference_steps: int
+    guidance_scale: float
+    guidance: str
+    guidance_interval: tuple[float, float]
+    scheduler: str
+    model: str | None
+    fingerprint: str | None
+    dtype: str
+    device: str
+    device_name: str
+    threads: int
+    matmul_precision: str
+    batch_size: int
+    batch_index: int
+    by_hand: tuple[str, ...]
+    kinema: str
+    torch: str
+    diffusers: str
+
+    def to_metadata(self) -> dict[str, str]:
+        """The entries to write into a file."""
+        return {KEY: json.dumps(asdict(self), ensure_ascii=False), "title": self.prompt, "encoder": "Kinema"}
+
+    @classmethod
+    def from_json(cls, text: str) -> "Provenance":
+        """Read it back; fields of newer versions are left out.
+
+        Raises:
+            ValueError: not JSON, or a field is missing.
+        """
+        values = json.loads(text)
+        names = {field.name for field in fields(cls)}
+        missing = names - set(values)
+        if missing:
+            raise ValueError(f"its provenance lacks {', '.join(sorted(missing))}")
+        known = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items() if name in names}
+        return cls(**known)
+
+    def as_command(self, output: str) -> tuple[str, list[str]]:
+        """The shell command that makes the video again, and what it cannot promise.
+
+        Args:
+            output: the file the command writes.
+        """
+        words: list[Any] = ["kinema", "generate", self.prompt, "-o", output]
+        words += ["--seed", self.seed] if self.seed is not None else []
+        words += ["--negative", self.negative_prompt] if self.negative_prompt else []
+        words += ["--steps", self.num_inference_steps, "--guidance", self.guidance_scale]
+        words += ["--height", self.height, "--width", self.width]
+        words += ["--frames", self.num_frames, "--fps", self.frame_rate]
+        words += ["--model", self.model] if self.model not in (None, "default") else []
+        words += ["--device", self.device, "--dtype", self.dtype]
+        return shlex.join(map(str, words)), list(self._doubts())
+
+    def _doubts(self) -> Iterable[str]:
+        if self.seed is None:
+            yield "its noise was not drawn from a seed, so the command makes another video"
+        if self.model is None:
+            yield "its model was built in Python and not loaded from a folder; give the folder with --model"
+        if self.by_hand:
+            yield f"it was made in Python with {', '.join(self.by_hand)}, which the command does not give"
+        if self.batch_size > 1:
+            yield f"it was made in a batch of {self.batch_size}; alone, its last bits may differ"
+
+    def differences(self, other: "Provenance") -> list[str]:
+        """Where two provenances differ, as "field: a, now b"."""
+        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
+        return [f"{name}: {before}, now {after}" for name, before, after in pairs if before != after]
+
+
+def describe(
+    pipe: Any,
+    *,
+    prompts: Sequence[str],
+    negative_prompts: Sequence[str],
+    seeds: Sequence[int | None],
+    **common: Any,
+) -> list[Provenance]:
+    """The provenance of each video of a batch.
+
+    Args:
+        pipe: the pipeline that made them.
+        prompts, negative_prompts, seeds: one per video.
+        common: the remaining fields that a call decides.
+    """
+    import diffusers
+    import torch
+
+    from kinema import __version__
+
+    modules = [pipe.transformer, pipe.vae, *([] if pipe.text_encoder is None else [pipe.text_encoder])]
+    device = pipe._execution_device
+    run = {
+        "scheduler": type(pipe.scheduler).__name__,
+        "model": pipe.config.get("_name_or_path"),
+        "fingerprint": fingerprint(modules),
+        "dtype": str(pipe.transformer.dtype).removeprefix("torch."),
+        "device": str(device),
+        "device_name": device_name(device),
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "batch_size": len(prompts),
+        "kinema": __version__,
+        "torch": torch.__version__,
+        "diffusers": diffusers.__version__,
+        **common,
+    }
+    return [
+        Provenance(prompt=prompt, negative_prompt=negative, seed=seed, batch_index=index, **run)
+        for index, (prompt, negative, seed) in enumerate(zip(prompts, negative_prompts, seeds))
+    ]
+
+
+def read_provenance(path: str | Path) -> Provenance:
+    """The provenance of a video or picture made by Kinema.
+
+    Raises:
+        ValueError: the file carries none.
+        OSError: it cannot be read; for videos a `kinema.data.video_io.VideoError`.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix.lower() in (".png", ".gif"):
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            text = picture.info.get(KEY) or picture.info.get("comment", b"")
+        text = text.decode(errors="replace") if isinstance(text, bytes) else text
+    else:
+        from ..data.video_io import read_metadata
+
+        text = read_metadata(path).get(KEY, "")
+    if not text:
+        raise ValueError(f"{path} does not say how it was made: it was not made by Kinema, or was re-encoded")
+    try:
+        return Provenance.from_json(text)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def fingerprint(modules: Iterable["torch.nn.Module"]) -> str | None:
+    """16 hex digits that change with the weights: SHA-256 of every tensor's name, shape and up to 64 values.
+
+    Returns None if weights are not in memory (sequential offloading keeps them elsewhere).
+    """
+    digest = hashlib.sha256()
+    for module in modules:
+        for name, tensor in module.state_dict().items():
+            if tensor.is_meta:
+                return None
+            flat = tensor.detach().flatten()
+            sample = flat[:: max(1, flat.numel() // 64)].float().cpu()
+            digest.update(f"{name} {tuple(tensor.shape)} ".encode())
+            digest.update(sample.numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def device_name(device: "torch.device") -> str:
+    """What the device is, as far as the last bits of a result depend on it."""
+    import torch
+
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    if device.type == "cpu":
+        return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
+    return platform.machine()
