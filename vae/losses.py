@@ -28,7 +28,7 @@ class PerceptualDistance(nn.Module):
 
     bank: torch.Tensor
 
-    def __init__(self, filters: int = 24, scales: int = 3) -> None:
+    def __init__(self, filters: int = 12, scales: int = 3) -> None:
         super().__init__()
         self.scales = scales
         bank = torch.randn(filters, 3, 5, 5, generator=torch.Generator().manual_seed(0))
