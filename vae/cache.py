@@ -1,0 +1,273 @@
+"""Latents encoded once and kept in shards, so that training a denoiser pays for the autoencoder only once.
+
+A cache is a folder:
+
+    cache.json                     which autoencoder and which data it was made from, and how many clips
+    latents-00000.safetensors      normalised latents (C, F, h, w) by dataset index, memory-mapped when read
+    latents-00000.parquet          one row a clip: index, id, scene, fps, captions; written after its shard
+
+A shard counts once both its files exist, and each appears whole or not at all, so a killed run loses at most the
+shard it was on and the same call goes on. Ranks of a distributed run take shards in turn.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from accelerate import PartialState
+from pydantic import BaseModel
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch.utils.data import DataLoader, Dataset, Subset
+from tqdm import tqdm
+
+from ..data.files import atomic_path
+from ..data.pixels import to_pixels
+from .latents import encode_latents
+
+# Settings of the data section that change neither the clips nor their order.
+_FREE_KEYS = ("num_workers", "caption_mix")
+
+
+class LatentCacheError(RuntimeError):
+    """A cache that cannot be used; the message says what it holds, what was asked for and what to do."""
+
+
+def cache_latents(
+    vae: Any,
+    dataset: Any,
+    out: str | Path,
+    *,
+    data: BaseModel | Mapping[str, Any] | None = None,
+    batch_size: int = 8,
+    num_workers: int = 0,
+    dtype: torch.dtype = torch.float16,
+    shard_size: int = 512,
+    device: torch.device | str | None = None,
+    progress: bool = True,
+) -> Path:
+    """Encode every clip of a dataset into `out`, or go on with a cache begun there.
+
+    Args:
+        vae: any autoencoder that `encode_latents` takes; the posterior's mean is kept.
+        dataset: clip items by index; neighbours of one shape are encoded together.
+        data: the configuration section that the dataset was made from; another one is then refused.
+        batch_size: clips per forward.
+        num_workers: processes that load clips.
+        dtype: of the stored latents.
+        shard_size: clips a shard.
+        device: where to encode; None: where the autoencoder is.
+        progress: show a bar with the time left.
+
+    Returns:
+        `out`.
+
+    Raises:
+        LatentCacheError: `out` holds a cache of another autoencoder, data, type or shard size; a clip encodes to
+            values that are not finite; the disk is full.
+    """
+    out = Path(out)
+    state = PartialState()
+    record = {
+        "vae": vae_fingerprint(vae),
+        "data": _data_record(data),
+        "num_clips": len(dataset),
+        "dtype": str(dtype).removeprefix("torch."),
+        "shard_size": shard_size,
+    }
+    if (out / "cache.json").is_file():
+        _check_same(out, _read_record(out), record)
+    elif state.is_main_process:
+        with atomic_path(out / "cache.json") as path:
+            path.write_text(json.dumps(record, indent=2))
+    if state.is_main_process:
+        for killed in out.glob(".latents-*.part.*"):
+            killed.unlink()
+    state.wait_for_everyone()
+    shards = range(-(-len(dataset) // shard_size))
+    missing = [shard for shard in shards if not _is_complete(out, shard)]
+    device = torch.device(device) if device is not None else vae.device
+    vae = vae.to(device).eval()
+    total = sum(min(shard_size, len(dataset) - shard * shard_size) for shard in missing)
+    bar = tqdm(total=total, desc="encode clips", unit="clip", disable=not (progress and state.is_main_process))
+    with bar:
+        for shard in missing[state.process_index :: state.num_processes]:
+            clips = Subset(dataset, range(shard * shard_size, min((shard + 1) * shard_size, len(dataset))))
+            _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, device, bar)
+    state.wait_for_everyone()
+    return out
+
+
+@torch.no_grad()
+def _write_shard(
+    vae: Any,
+    clips: Subset,
+    out: Path,
+    shard: int,
+    batch_size: int,
+    num_workers: int,
+    dtype: torch.dtype,
+    device: torch.device,
+    bar: tqdm,
+) -> None:
+    tensors: dict[str, torch.Tensor] = {}
+    rows: list[dict[str, Any]] = []
+    for items in DataLoader(clips, batch_size, num_workers=num_workers, collate_fn=list):  # type: ignore[arg-type]
+        for group in _runs_of_one_shape(items):
+            pixels = to_pixels(torch.stack([item["pixel_values"] for item in group]).to(device))
+            for item, latents in zip(group, encode_latents(vae, pixels)):
+                if not latents.isfinite().all():
+                    raise LatentCacheError(
+                        f"clip {item['id']!r} (index {item['index']}) encodes to values that are not finite; "
+                        "check the clip, or encode with weights in float32 or bfloat16. Finished shards are kept"
+                    )
+                tensors[str(item["index"])] = latents.to(dtype).cpu().contiguous()
+                rows.append(
+                    {
+                        "index": int(item["index"]),
+                        "id": item["id"],
+                        "scene": item["scene"],
+                        "fps": float(item["fps"]),
+                        "captions": json.dumps(item["captions"]),
+                    }
+                )
+        bar.update(len(items))
+    try:
+        with atomic_path(_shard_path(out, shard, "safetensors")) as path:
+            save_file(tensors, path)
+        with atomic_path(_shard_path(out, shard, "parquet")) as path:
+            pq.write_table(pa.Table.from_pylist(rows), path)
+    except OSError as error:
+        raise LatentCacheError(
+            f"could not write shard {shard} of {out}: {error}. Finished shards are kept; free some space and "
+            "repeat the same command to go on"
+        ) from error
+
+
+class LatentDataset(Dataset):
+    """A finished cache as a dataset of items {"id", "index", "latents", "captions", "fps", "scene"}.
+
+    "latents" are float32 (C, F, h, w), normalised, read from a memory map: opening costs nothing, and processes
+    share what the system keeps in memory.
+
+    Args:
+        path: the folder that `cache_latents` wrote.
+        vae: if given, the cache must come from these very weights.
+        data: if given, the cache must come from this configuration section.
+
+    Raises:
+        LatentCacheError: no cache there, an unfinished one, or one of another autoencoder or data.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        vae: Any | None = None,
+        data: BaseModel | Mapping[str, Any] | None = None,
+    ) -> None:
+        self.path = Path(path)
+        self.record = _read_record(self.path)
+        wanted = {} if vae is None else {"vae": vae_fingerprint(vae)}
+        wanted |= {} if data is None else {"data": _data_record(data)}
+        _check_same(self.path, self.record, wanted)
+        shards = range(-(-self.record["num_clips"] // self.record["shard_size"]))
+        missing = [shard for shard in shards if not _is_complete(self.path, shard)]
+        if missing:
+            raise LatentCacheError(
+                f"{self.path} is unfinished: {len(missing)} of {len(shards)} shards are missing. Repeat the "
+                "command that made it to go on"
+            )
+        tables = [pq.read_table(_shard_path(self.path, shard, "parquet")) for shard in shards]
+        self.rows = pa.concat_tables(tables) if tables else pa.table({})
+        self._files: dict[int, Any] = {}
+
+    def __len__(self) -> int:
+        return self.record["num_clips"]
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index}; the cache {self.path} holds clips 0 to {len(self) - 1}")
+        row = self.rows.slice(index, 1).to_pylist()[0]
+        shard = index // self.record["shard_size"]
+        if shard not in self._files:
+            self._files[shard] = safe_open(_shard_path(self.path, shard, "safetensors"), "pt")
+        latents = self._files[shard].get_tensor(str(row["index"])).float()
+        return row | {"captions": json.loads(row["captions"]), "latents": latents}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_files": {}}  # a loader's process opens its own
+
+
+def vae_fingerprint(vae: Any) -> str:
+    """A hash of an autoencoder's class, configuration and weights (bf16 weights are other weights)."""
+    digest = hashlib.sha256(type(vae).__name__.encode())
+    config = {key: value for key, value in dict(vae.config).items() if not key.startswith("_")}
+    digest.update(json.dumps(config, sort_keys=True, default=list).encode())
+    for name, tensor in sorted(vae.state_dict().items()):
+        digest.update(name.encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _data_record(data: BaseModel | Mapping[str, Any] | None) -> dict[str, Any] | None:
+    if data is None:
+        return None
+    values = data.model_dump(mode="json") if isinstance(data, BaseModel) else json.loads(json.dumps(dict(data)))
+    return {key: value for key, value in values.items() if key not in _FREE_KEYS}
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads((path / "cache.json").read_text())
+    except FileNotFoundError:
+        raise LatentCacheError(
+            f"{path} holds no latent cache (cache.json is missing); make one with kinema.vae.cache.cache_latents"
+        ) from None
+
+
+def _check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    changed = []
+    for key, value in wanted.items():
+        before = there.get(key)
+        if before == value:
+            continue
+        if key == "data" and before and value:
+            keys = sorted({*before, *value})
+            changed += [
+                f"data.{k}: {before.get(k)} there, {value.get(k)} now"
+                for k in keys
+                if before.get(k) != value.get(k)
+            ]
+        elif key == "vae":
+            changed.append(f"another autoencoder: weights {before} there, {value} now")
+        else:
+            changed.append(f"{key}: {before} there, {value} now")
+    if changed:
+        raise LatentCacheError(
+            f"{path} holds a latent cache made otherwise ({'; '.join(changed)}). Use what it was made with, or "
+            "make a new cache in another folder"
+        )
+
+
+def _runs_of_one_shape(items: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    runs: list[list[dict[str, Any]]] = []
+    for item in items:
+        if runs and runs[-1][-1]["pixel_values"].shape == item["pixel_values"].shape:
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    return runs
+
+
+def _shard_path(out: Path, shard: int, suffix: str) -> Path:
+    return out / f"latents-{shard:05d}.{suffix}"
+
+
+def _is_complete(out: Path, shard: int) -> bool:
+    return all(_shard_path(out, shard, suffix).is_file() for suffix in ("safetensors", "parquet"))
