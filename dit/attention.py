@@ -1,7 +1,10 @@
 """Self- and cross-attention with RMS-normed queries and keys, in diffusers' conventions.
 
 The processor calls `dispatch_attention_fn`, so `transformer.set_attention_backend(...)` works. On a CPU, short
-sequences take softmax(QKᵀ)V written out, which is several times faster than the fused kernel there.
+sequences in half precision take softmax(QKᵀ)V written out, several times faster than the fused kernel there.
+
+Normalisation has one learned factor per head, not one per channel: rows of `to_q` and `to_k` can already weigh
+the channels against each other, and only the overall size of the products is left to learn.
 """
 
 from typing import Any
@@ -11,11 +14,55 @@ from diffusers.hooks._helpers import AttentionProcessorMetadata, AttentionProces
 from diffusers.models.attention import AttentionModuleMixin
 from diffusers.models.attention_dispatch import dispatch_attention_fn
 from torch import nn
+from torch.autograd.function import once_differentiable
 
 from .cache import LayerCache
-from .rope import apply_rotary
+from .rope import rotate
 
 PLAIN_ATTENTION_MAX_KEYS = 512  # on a CPU; beyond it the N² scores cost more memory traffic than they save
+EPSILON = 1e-6  # of the RMS norm, in squared units
+
+
+class _NormalizeAndRotate(torch.autograd.Function):
+    """`normalize_and_rotate` in few passes over memory; autograd's own backward takes two to three times as long.
+
+    With r = 1 / rms(x), y = rotate(x · r · gain): writing g for the gradient turned back, the gradient of x is
+    r·gain·(g - x · r² · mean(g · x)), and that of a head's gain the sum of r · (g · x).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, gain: torch.Tensor, rotary_emb: torch.Tensor | None) -> torch.Tensor:
+        wide = x.float()
+        inverse_rms = torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON)
+        ctx.save_for_backward(x, inverse_rms, gain, rotary_emb)
+        out = wide * (inverse_rms * gain[:, None])
+        return (out if rotary_emb is None else rotate(out, rotary_emb)).to(x.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        x, inverse_rms, gain, rotary_emb = ctx.saved_tensors
+        wide, grad = x.float(), grads[0].float()
+        if rotary_emb is not None:
+            grad = rotate(grad.contiguous(), rotary_emb, sign=-1)
+        product = (grad * wide).sum(-1, keepdim=True)  # (B, N, heads, 1)
+        scale = inverse_rms * gain[:, None]
+        grad_x = torch.addcmul(grad * scale, wide, product * scale * inverse_rms.square() / -x.shape[-1])
+        return grad_x.to(x.dtype), (product * inverse_rms).sum((0, 1, 3)).to(gain.dtype), None
+
+
+def normalize_and_rotate(
+    x: torch.Tensor, gain: torch.Tensor, rotary_emb: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Divide each head of `x` (B, N, heads, head_dim) by its root mean square, scale it, and rotate it.
+
+    Computed in float32 and returned in the type of `x`. `gain` is (heads,), `rotary_emb` as in `rotate`.
+    """
+    if not torch.compiler.is_compiling():
+        return _NormalizeAndRotate.apply(x, gain, rotary_emb)
+    wide = x.float()
+    out = wide * (torch.rsqrt(wide.square().mean(-1, keepdim=True) + EPSILON) * gain[:, None])
+    return (out if rotary_emb is None else rotate(out, rotary_emb)).to(x.dtype)
 
 
 def plain_attention(
@@ -41,20 +88,20 @@ class KinemaAttnProcessor:
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,
+        rotary_emb: torch.Tensor | None = None,
         kv_cache: LayerCache | None = None,
         record: bool = False,
         keep: int | None = None,
     ) -> torch.Tensor:
         """Attend; shapes as in `KinemaAttention.forward`."""
         query, key, value = attn.project(hidden_states, encoder_hidden_states)  # (B, N or L, heads, head_dim)
-        query, key = attn.norm_q(query), attn.norm_k(key)
-        if rotary_emb is not None:
-            query, key = apply_rotary(query, *rotary_emb), apply_rotary(key, *rotary_emb)
+        query = normalize_and_rotate(query, attn.gain_q, rotary_emb)
+        key = normalize_and_rotate(key, attn.gain_k, rotary_emb)
         if kv_cache is not None:
             key, value = kv_cache.extend(key, value, record=record, keep=keep)
 
-        is_short = query.device.type == "cpu" and key.shape[1] <= PLAIN_ATTENTION_MAX_KEYS
+        on_cpu = query.device.type == "cpu" and query.dtype != torch.float32
+        is_short = on_cpu and key.shape[1] <= PLAIN_ATTENTION_MAX_KEYS
         if is_short and self._attention_backend is None and self._parallel_config is None:
             out = plain_attention(query, key, value, attention_mask)
         else:
@@ -71,7 +118,7 @@ class KinemaAttnProcessor:
 
 
 class KinemaAttention(nn.Module, AttentionModuleMixin):
-    """One multi-head attention layer without biases; RMSNorm over each head's channels of query and key.
+    """One multi-head attention layer without biases.
 
     Args:
         dim: width of the tokens.
@@ -94,8 +141,8 @@ class KinemaAttention(nn.Module, AttentionModuleMixin):
         self.to_k = nn.Linear(dim, self.inner_dim, bias=False)
         self.to_v = nn.Linear(dim, self.inner_dim, bias=False)
         self.to_out = nn.ModuleList([nn.Linear(self.inner_dim, dim, bias=False)])
-        self.norm_q = nn.RMSNorm(head_dim, eps=1e-6)
-        self.norm_k = nn.RMSNorm(head_dim, eps=1e-6)
+        self.gain_q = nn.Parameter(torch.ones(heads))
+        self.gain_k = nn.Parameter(torch.ones(heads))
         processor: Any = self._default_processor_cls()
         self.set_processor(processor)
 
@@ -119,7 +166,7 @@ class KinemaAttention(nn.Module, AttentionModuleMixin):
         hidden_states: torch.Tensor,  # (B, N, D)
         encoder_hidden_states: torch.Tensor | None = None,  # (B, L, D)
         attention_mask: torch.Tensor | None = None,  # bool, broadcastable to (B, heads, N, L); True: may attend
-        rotary_emb: tuple[torch.Tensor, torch.Tensor] | None = None,  # 2 x (B or 1, N, 1, head_dim / 2)
+        rotary_emb: torch.Tensor | None = None,  # (B or 1, N, 1, head_dim / 2, 2)
         **kwargs: Any,  # the processor's cache arguments
     ) -> torch.Tensor:
         """Attend; returns (B, N, D)."""

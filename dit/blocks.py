@@ -79,7 +79,7 @@ class KinemaTransformerBlock(nn.Module):
         hidden_states: torch.Tensor,  # (B, F, S, D)
         encoder_hidden_states: torch.Tensor,  # (B, L, D)
         temb: torch.Tensor,  # (B, F or 1, 6, D)
-        rotary_emb: tuple[torch.Tensor, torch.Tensor],  # 2 x (B or 1, F * S, 1, head_dim / 2)
+        rotary_emb: torch.Tensor,  # (B or 1, F * S, 1, head_dim / 2, 2)
         attention_mask: torch.Tensor | None = None,  # (F * S, cached + F * S) bool
         encoder_attention_mask: torch.Tensor | None = None,  # (B, F or 1, L) bool
         kv_cache: LayerCache | None = None,

@@ -51,8 +51,8 @@ class RotaryEmbedding3D(nn.Module):
         super().__init__()
         self.pairs = pairs_per_axis(head_dim)
 
-    def forward(self, frame_times: torch.Tensor, rows: int, columns: int) -> tuple[torch.Tensor, torch.Tensor]:
-        """Cosines and sines, each (B, F, rows * columns, 1, head_dim / 2) float32.
+    def forward(self, frame_times: torch.Tensor, rows: int, columns: int) -> torch.Tensor:
+        """Cosines and sines (B, F, rows * columns, 1, head_dim / 2, 2), float32.
 
         Args:
             frame_times: (B, F) seconds, the middle of what each token frame covers; B may be 1 to broadcast.
@@ -76,16 +76,23 @@ class RotaryEmbedding3D(nn.Module):
             dim=-1,
         )  # (B, F, rows, columns, head_dim / 2)
         angles = angles.flatten(2, 3)[:, :, :, None]
-        return angles.cos(), angles.sin()
+        return torch.stack([angles.cos(), angles.sin()], dim=-1)
 
 
-def apply_rotary(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotate channel i with channel i + head_dim/2 of `x` (B, N, heads, head_dim).
+def rotate(x: torch.Tensor, rotary_emb: torch.Tensor, sign: int = 1) -> torch.Tensor:
+    """Turn channel pairs (2i, 2i + 1) of `x` (B, N, heads, head_dim) float32; `sign=-1` turns them back.
 
-    `cos` and `sin` are (B or 1, N, 1, head_dim / 2) in the dtype of `x`.
+    `rotary_emb` is (B or 1, N, 1, head_dim / 2, 2), cosines and sines.
     """
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    pairs = x.unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():  # inductor fuses real arithmetic, but not complex
+        (first, second), (cos, sin) = pairs.unbind(-1), rotary_emb.unbind(-1)
+        sin = sign * sin
+        turned = torch.stack([first * cos - second * sin, second * cos + first * sin], dim=-1)
+    else:  # one pass instead of seven
+        angle = torch.view_as_complex(rotary_emb)
+        turned = torch.view_as_real(torch.view_as_complex(pairs) * (angle if sign > 0 else angle.conj()))
+    return turned.flatten(-2)
 
 
 def frame_position_features(rows: int, columns: int, device: torch.device | str) -> torch.Tensor:

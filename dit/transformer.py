@@ -66,8 +66,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
     # Tokens are (B, F, S, D): devices share out S, so every device has all frames and their noise levels.
     _cp_plan = {  # noqa: RUF012
         "rope": {
-            0: ContextParallelInput(split_dim=2, expected_dims=5, split_output=True),
-            1: ContextParallelInput(split_dim=2, expected_dims=5, split_output=True),
+            0: ContextParallelInput(split_dim=2, expected_dims=6, split_output=True),
         },
         "transformer_blocks.0": {
             "hidden_states": ContextParallelInput(split_dim=2, expected_dims=4, split_output=False)
@@ -225,8 +224,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         # 2. Rotary positions
         if frame_times is None:
             frame_times = self._default_frame_times(kv_cache, frames, x.device)
-        cos, sin = self.rope(_per_token_frame(frame_times.float(), patch_frames), rows, columns)
-        rotary_emb = (cos.flatten(1, 2).to(x.dtype), sin.flatten(1, 2).to(x.dtype))  # (B or 1, N, 1, head_dim/2)
+        rotary_emb = self.rope(_per_token_frame(frame_times.float(), patch_frames), rows, columns)
+        rotary_emb = rotary_emb.flatten(1, 2)  # (B or 1, N, 1, head_dim / 2, 2)
 
         # 3. Noise levels, in float32 even under autocast
         timestep = timestep[:, None] if timestep.ndim == 1 else _per_token_frame(timestep.float(), patch_frames)

@@ -3,7 +3,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.dit.rope import RotaryEmbedding3D, apply_rotary, frame_position_features, pairs_per_axis
+from kinema.dit.attention import normalize_and_rotate
+from kinema.dit.rope import RotaryEmbedding3D, frame_position_features, pairs_per_axis, rotate
 
 
 @given(half=st.integers(3, 128))
@@ -14,14 +15,10 @@ def test_pairs_fill_the_head_and_serve_every_axis(half):
 
 def score(query, key, head_dim, time, row, column):
     """The product of a rotated query and key, one token each, on a grid that holds both."""
-    cos, sin = RotaryEmbedding3D(head_dim)(torch.tensor([[time[0], time[1]]]), 8, 8)
-    tokens = [t * 64 + r * 8 + c for t, r, c in zip((0, 1), row, column)]
-    (cos_q, cos_k), (sin_q, sin_k) = (x.flatten(1, 2)[0, tokens, 0] for x in (cos, sin))
-    rotated = [
-        apply_rotary(x[None, None, None], c[None, None, None], s[None, None, None])
-        for x, c, s in ((query, cos_q, sin_q), (key, cos_k, sin_k))
-    ]
-    return (rotated[0] * rotated[1]).sum()
+    angles = RotaryEmbedding3D(head_dim)(torch.tensor([time]), 8, 8).flatten(1, 2)  # (1, 128, 1, pairs, 2)
+    tokens = [frame * 64 + r * 8 + c for frame, r, c in zip((0, 1), row, column)]
+    rotated = rotate(torch.stack([query, key])[None, :, None], angles[:, tokens])
+    return (rotated[0, 0] * rotated[0, 1]).sum()
 
 
 @settings(deadline=None, max_examples=30)
@@ -48,10 +45,34 @@ def test_times_an_hour_in_are_as_sharp_as_at_the_start():
     start = rope(torch.tensor([[0.0, 0.125]]), 1, 1)
     later = rope(torch.tensor([[3600.0, 3600.125]]), 1, 1)
 
-    def turn(cos, sin):
-        return (cos[0, 1] * cos[0, 0] + sin[0, 1] * sin[0, 0]).flatten()
+    def turn(angles):
+        return (angles[0, 1] * angles[0, 0]).sum(-1).flatten()
 
-    torch.testing.assert_close(turn(*start), turn(*later), atol=2e-2, rtol=0)
+    torch.testing.assert_close(turn(start), turn(later), atol=2e-2, rtol=0)
+
+
+@pytest.mark.parametrize("rotated", [False, True])
+def test_gradients_written_by_hand_are_those_of_autograd(rotated):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 6, 3, 12, generator=generator)
+    gain = torch.rand(3, generator=generator)
+    angles = RotaryEmbedding3D(12)(torch.tensor([[0.0, 0.3]]), 1, 3).flatten(1, 2) if rotated else None
+    weights = torch.randn(x.shape, generator=generator)
+
+    def reference(x, gain):
+        out = torch.nn.functional.rms_norm(x, (12,), eps=1e-6) * gain[:, None]
+        if angles is None:
+            return out
+        first, second, (cos, sin) = out[..., ::2], out[..., 1::2], angles.unbind(-1)
+        return torch.stack([first * cos - second * sin, second * cos + first * sin], -1).flatten(-2)
+
+    results = []
+    for function in (lambda x, gain: normalize_and_rotate(x, gain, angles), reference):
+        leaves = [x.clone().requires_grad_(), gain.clone().requires_grad_()]
+        out = function(*leaves)
+        (out * weights).sum().backward()
+        results.append([out, *(leaf.grad for leaf in leaves)])
+    torch.testing.assert_close(results[0], results[1])
 
 
 @settings(deadline=None)
