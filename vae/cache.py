@@ -91,14 +91,14 @@ def cache_latents(
     state.wait_for_everyone()
     shards = range(-(-len(dataset) // shard_size))
     missing = [shard for shard in shards if not _is_complete(out, shard)]
-    device = torch.device(device) if device is not None else vae.device
-    vae = vae.to(device).eval()
+    where = vae.device if device is None else torch.device(device)
+    vae = vae.to(where).eval()
     total = sum(min(shard_size, len(dataset) - shard * shard_size) for shard in missing)
     bar = tqdm(total=total, desc="encode clips", unit="clip", disable=not (progress and state.is_main_process))
     with bar:
         for shard in missing[state.process_index :: state.num_processes]:
             clips = Subset(dataset, range(shard * shard_size, min((shard + 1) * shard_size, len(dataset))))
-            _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, device, bar)
+            _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, where, bar)
     state.wait_for_everyone()
     return out
 
