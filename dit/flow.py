@@ -7,7 +7,7 @@ a sample lands in, nor a resumed run changes it.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -122,6 +122,19 @@ def _draw_context(kind: str, num_frames: int, generator: torch.Generator) -> tor
 def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
     """Standard normal (B, *shape) float32 on the CPU, each sample from its own seed."""
     return torch.stack([torch.randn(tuple(shape), generator=seeded_generator(seed, "noise")) for seed in seeds])
+
+
+def draw_caption(captions: Mapping[str, str], mix: Mapping[str, float], seed: int) -> str:
+    """One of a clip's captions, with the shares `mix` of their levels; levels the clip lacks are left out.
+
+    A clip without any caption of these levels gets the empty one.
+    """
+    levels = [level for level in sorted(mix) if captions.get(level) and mix[level] > 0]
+    if not levels:
+        return ""
+    edges = torch.tensor([mix[level] for level in levels], dtype=torch.float64).cumsum(0)
+    draw = torch.rand((), generator=seeded_generator(seed, "level"), dtype=torch.float64) * edges[-1]
+    return captions[levels[min(int(torch.searchsorted(edges, draw, right=True)), len(levels) - 1)]]
 
 
 def draw_caption_dropout(seeds: Sequence[int], probability: float) -> list[bool]:

@@ -9,6 +9,7 @@ from kinema.configs.schema import FlowConfig
 from kinema.dit.flow import (
     add_noise,
     draw_batch_kind,
+    draw_caption,
     draw_caption_dropout,
     draw_noise,
     draw_plan,
@@ -123,3 +124,13 @@ def test_batch_kinds():
     assert sum(k.block_causal for k in videos) / len(videos) == pytest.approx(0.5, abs=0.04)
     assert not any(k.images and k.block_causal for k in kinds)
     assert kinds[1000:1010] == [draw_batch_kind(7, step, 4000, config) for step in range(1000, 1010)]
+
+
+def test_captions_follow_the_mix_of_their_levels():
+    captions = {"short": "s", "medium": "m", "dense": "d"}
+    drawn = Counter(
+        draw_caption(captions, {"short": 0.5, "medium": 0.2, "dense": 0.3}, seed) for seed in range(2000)
+    )
+    assert drawn["s"] / 2000 == pytest.approx(0.5, abs=0.05) and drawn["m"] / 2000 == pytest.approx(0.2, abs=0.04)
+    assert draw_caption({"short": "s", "dense": ""}, {"short": 0.1, "dense": 0.9}, 3) == "s"
+    assert draw_caption({}, {"short": 1.0}, 3) == ""
