@@ -15,11 +15,12 @@ from ..configs.schema import VAELossConfig
 class PerceptualDistance(nn.Module):
     """How differently two videos look to a fixed bank of random local filters, at three scales.
 
-    Each filter is 5×5, zero-mean (it sees edges and texture, not brightness) and mixes the colours. Two things
-    are compared: responses position by position, and their magnitude averaged over a neighbourhood. The second
-    is the texture statistic of random shallow networks (Ustyuzhaninov et al. 2016): a blurred reconstruction has
-    too little of it everywhere, so blur costs even where the exact place of an edge cannot be known. Frame
-    differences pass through the same bank, so that motion has sharp edges too.
+    Each filter is 5×5, zero-mean (it sees edges and texture, not brightness), mixes the colours and looks at every
+    second pixel (a quarter of the cost, and windows still overlap). Two things are compared: responses position
+    by position, and their magnitude averaged over a neighbourhood. The second is the texture statistic of random
+    shallow networks (Ustyuzhaninov et al. 2016): a blurred reconstruction has too little of it everywhere, so blur
+    costs even where the exact place of an edge cannot be known. Frame differences pass through the same bank, so
+    that motion has sharp edges too.
 
     Args:
         filters: number of random filters.
@@ -28,7 +29,7 @@ class PerceptualDistance(nn.Module):
 
     bank: torch.Tensor
 
-    def __init__(self, filters: int = 12, scales: int = 3) -> None:
+    def __init__(self, filters: int = 16, scales: int = 3) -> None:
         super().__init__()
         self.scales = scales
         bank = torch.randn(filters, 3, 5, 5, generator=torch.Generator().manual_seed(0))
@@ -51,8 +52,8 @@ class PerceptualDistance(nn.Module):
                 break
             if scale:
                 a, b = F.avg_pool2d(a, 2), F.avg_pool2d(b, 2)
-            seen_a, seen_b = (F.conv2d(x, self.bank.to(x.dtype), padding=2) for x in (a, b))
-            texture_a, texture_b = (F.avg_pool2d(seen.abs(), 4, stride=2) for seen in (seen_a, seen_b))
+            seen_a, seen_b = (F.conv2d(x, self.bank.to(x.dtype), stride=2, padding=2) for x in (a, b))
+            texture_a, texture_b = (F.avg_pool2d(seen.abs(), 2) for seen in (seen_a, seen_b))
             terms += [(seen_a - seen_b).abs().mean(), (texture_a - texture_b).abs().mean()]
         return torch.stack(terms).sum() if terms else a.new_zeros(())
 
