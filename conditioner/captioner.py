@@ -47,6 +47,7 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
     __module__ = "kinema"  # diffusers finds the class by this name
     ignore_for_config = ["tokenizer"]  # noqa: RUF012
     _supports_gradient_checkpointing = True
+    _repeated_blocks = ["CustomResidualAttentionBlock", "ResidualAttentionBlock"]  # noqa: RUF012
 
     @register_to_config
     def __init__(
@@ -100,6 +101,11 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
         self.logit_scale = nn.Parameter(torch.tensor(10.0 if sigmoid else 1 / 0.07).log())
         self.logit_bias = nn.Parameter(torch.tensor(-10.0)) if sigmoid else None
         self.tokenizer = attach_tokenizer(tokenizer)
+
+    @property
+    def pad_id(self) -> int:
+        """The token behind the end of shorter captions."""
+        return PAD_ID
 
     @property
     def _text_cfg(self) -> dict[str, Any]:

@@ -1,0 +1,185 @@
+"""Trains the contrastive captioner, whose text tower conditions the denoiser.
+
+    kinema train conditioner --config cpu --out RUN
+    accelerate launch -m kinema.conditioner.train --config cpu --out RUN
+
+reads clips with captions, and writes the averaged weights to RUN/conditioner/final: `captioner` (the whole model)
+and `text_encoder` (its text tower). RUN/conditioner/report.json has retrieval and caption accuracy on held-out
+clips; RUN/conditioner/samples shows clips with the captions written for them.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.data import Dataset
+
+from .. import trainer
+from ..configs import Config
+from ..configs.schema import DataConfig
+from ..data.source import open_dataset
+from .captioner import ContrastiveCaptioner
+from .corpus import fact_keys, known_words, some_captions
+from .losses import caption_loss, contrastive_loss, gather, meaning_keys, positive_pairs
+from .report import evaluate
+from .tokenizer import train_tokenizer
+from .vision import select_frames
+
+CORPUS_CLIPS = 4096  # clips whose captions the tokenizer is learned from
+PLAIN_SHARE = 0.5  # of the captions that begin with <start>, as prompts do, instead of their level's token
+REPORT_CLIPS = 512
+
+
+def train(config: Config, out: Path) -> Path:
+    """Train the captioner of `config`, or go on with the run in `out`.
+
+    Returns:
+        `out`/final, with the folders captioner and text_encoder.
+
+    Raises:
+        TrainingError: no usable clip, a loss that is not finite, a full disk.
+        TrainingPaused: the run was asked to stop; a checkpoint holds all of it.
+    """
+    settings = config.conditioner
+    run = trainer.start_run(config, "conditioner", out)
+    data = sparse_frames(config.data, settings.num_frames)
+    dataset = open_dataset(data, seed=config.seed, split=data.split)
+    heldout = open_dataset(data, seed=config.seed, split="heldout")
+
+    texts = some_captions(data, dataset, config.seed, CORPUS_CLIPS)
+    model = ContrastiveCaptioner(
+        **settings.model_dump(),
+        vocabulary=known_words(data, texts),
+        tokenizer=train_tokenizer(texts, settings.vocab_size, settings.context_length),
+    )
+    if run.train.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    if run.train.compile:
+        model.compile_repeated_blocks(dynamic=True)
+    ddp = run.accelerator.prepare(model)
+    optimizers = trainer.make_optimizers(run, ddp)
+    ema = trainer.make_ema(run, ddp)
+    first = trainer.resume(run, ema)
+
+    for step, batches in trainer.training_steps(run, dataset, collate, first):
+        trainer.set_learning_rates(run, optimizers, step)
+        values: dict[str, Any] = {}
+        for batch in batches:
+            with run.accelerator.accumulate(ddp):
+                pixels, times = select_frames(
+                    batch["pixel_values"], batch["fps"], settings.num_frames, settings.image_size
+                )
+                captions, levels = draw_captions(batch, data.caption_mix)
+                input_ids = model.tokenize(captions, levels).input_ids
+                keys = torch.stack([meaning_keys(captions).to(input_ids.device), batch["fact_key"]], dim=1)
+                output = ddp(pixels, times, input_ids)
+                video, text, keys = gather(output.video_features, output.text_features, keys)
+                contrast = contrastive_loss(
+                    video, text, positive_pairs(keys), output.logit_scale, output.logit_bias
+                )
+                words = caption_loss(output.logits, input_ids, model.pad_id)
+                loss = settings.contrastive_weight * contrast + settings.caption_weight * words
+                run.accelerator.backward(loss)
+                norm = trainer.clip_and_step(run, optimizers, ddp)
+                values = {
+                    "loss": loss.detach(),
+                    "contrastive": contrast.detach(),
+                    "caption": words.detach(),
+                    "logit_scale": output.logit_scale.detach(),
+                    "grad_norm": norm,
+                }
+        if ema:
+            ema.step(trainer.ema_parameters(ddp))
+        trainer.log(run, step, values)
+        if trainer.due(run, step, run.train.validate_every):
+            with trainer.averaged(ema, ddp):
+                validate(run, model, heldout, step)
+        if trainer.checkpoint_due(run, step):
+            trainer.checkpoint(run, step, ema)
+
+    with trainer.averaged(ema, ddp):
+        finished = save(run, model, heldout)
+    trainer.finish(run)
+    return finished
+
+
+def sparse_frames(data: DataConfig, num_frames: int) -> DataConfig:
+    """Settings that make Diorama render only the frames the model looks at, where those lie on whole frames."""
+    every, rest = divmod(data.num_frames - 1, max(1, num_frames - 1))
+    if data.source != "diorama" or rest or every < 2:
+        return data
+    rates = {"fps": data.fps / every, "fps_choices": tuple(rate / every for rate in data.fps_choices)}
+    return data.model_copy(update={"num_frames": num_frames, **rates})
+
+
+def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Clip items as a batch: pixel_values uint8 (B, 3, T, H, W), fps (B,), captions, fact_key (B,)."""
+    return {
+        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
+        "fps": torch.tensor([item["fps"] for item in items], dtype=torch.float32),
+        "captions": [item["captions"] for item in items],
+        "fact_key": fact_keys(item["scene"] for item in items),
+    }
+
+
+def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[str], list[Any]]:
+    """One caption a clip, its level drawn by its share, and the level its first token names (None: any)."""
+    captions, levels = [], []
+    for choices, seed in zip(batch["captions"], batch["sample_seed"].tolist()):
+        own = torch.Generator().manual_seed(seed)
+        shares = {level: share for level, share in mix.items() if choices.get(level)}
+        if not shares:
+            raise trainer.TrainingError(f"a clip has no caption of the levels {sorted(mix)}; it has {choices}")
+        drawn = torch.multinomial(torch.tensor(list(shares.values())), 1, generator=own)
+        level = list(shares)[int(drawn)]
+        plain = float(torch.rand((), generator=own)) < PLAIN_SHARE
+        captions.append(choices[level])
+        levels.append(None if plain else level)
+    return captions, levels
+
+
+@torch.no_grad()
+def validate(run: trainer.Run, model: ContrastiveCaptioner, heldout: Dataset, step: int) -> None:
+    """Log retrieval and caption accuracy on some held-out clips, and show their captions."""
+    if run.is_main:
+        model.eval()
+        sheet = run.directory / "samples" / f"step-{step + 1:08d}.png"
+        with run.accelerator.autocast():
+            result = evaluate(model, heldout, run.train.validation_clips, sheet)
+        model.train()
+        trainer.log_row(run, step, {f"heldout_{name}": value for name, value in flat(result).items()})
+    run.accelerator.wait_for_everyone()
+
+
+def flat(result: dict[str, Any], prefix: str = "") -> dict[str, float]:
+    """The numbers of a nested report, by joined names."""
+    found: dict[str, float] = {}
+    for name, value in result.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{name}_")
+        elif isinstance(value, (int, float)):
+            found[prefix + name] = float(value)
+    return found
+
+
+def save(run: trainer.Run, model: ContrastiveCaptioner, heldout: Any) -> Path:
+    """Measure on held-out clips, write the report, and the finished components whole or not at all."""
+    final, partial = run.directory / "final", run.directory / "final.partial"
+    if run.is_main:
+        model.eval()
+        result = evaluate(model, heldout, REPORT_CLIPS, run.directory / "report.png")
+        (run.directory / "report.json").write_text(json.dumps(result, indent=2) + "\n")
+        shutil.rmtree(partial, ignore_errors=True)
+        model.save_pretrained(partial / "captioner")
+        model.text_conditioner().save_pretrained(partial / "text_encoder")
+        shutil.rmtree(final, ignore_errors=True)
+        partial.replace(final)
+    run.accelerator.wait_for_everyone()
+    return final
+
+
+if __name__ == "__main__":
+    trainer.main("conditioner", train)
