@@ -10,7 +10,8 @@
 | `seeds`      | one generator a video                                                       |
 | `grid`       | the sizes and lengths a model can make                                      |
 | `inputs`     | checks of a call that need no model                                         |
-| `output`     | frames, and saving them                                                     |
+| `output`     | what a call returns                                                         |
+| `saving`     | frames and their provenance into files                                      |
 | `provenance` | how a video was made, in its file and as a command                          |
 | `checkpoint` | finds the packaged checkpoint, a folder or a hub model                      |
 | `build`      | pipelines with random weights, or from trained parts                        |

@@ -1,5 +1,6 @@
 """Which sizes and lengths a model can make, and the nearest ones to a wish."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -39,6 +40,11 @@ class Grid:
         if problems:
             raise ValueError("; ".join(problems))
         return 1 + (num_frames - 1) // self.temporal, height // self.spatial, width // self.spatial
+
+    def pixel_shape(self, latent_shape: Sequence[int]) -> tuple[int, int, int]:
+        """Frames, height and width in pixels of latents (F, h, w)."""
+        frames, rows, columns = latent_shape
+        return 1 + (frames - 1) * self.temporal, rows * self.spatial, columns * self.spatial
 
     def nearest_frames(self, num_frames: float) -> int:
         """The frame count on the grid that is nearest to a wish; of two, the longer."""

@@ -1,10 +1,13 @@
 """Checks of a call's inputs that need no model."""
 
 from collections.abc import Collection, Sequence
+from typing import TypeVar
 
 import torch
 
 from .canvas import Canvas
+
+T = TypeVar("T")
 
 
 def check_prompts(
@@ -79,3 +82,17 @@ def check_callback_inputs(given: Sequence[str] | None, allowed: Collection[str])
         raise ValueError(
             f"callback_on_step_end_tensor_inputs has {', '.join(unknown)}; it can have {', '.join(allowed)}"
         )
+
+
+def first_given(*values: T | None) -> T:
+    """The first value that is not None; 0 is a value.
+
+    Raises:
+        ValueError: all are None.
+    """
+    for value in values:
+        if value is not None:
+            return value
+    raise ValueError(
+        "the checkpoint has no default for this; give height, width, num_frames and frame_rate in the call"
+    )

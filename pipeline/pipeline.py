@@ -24,7 +24,7 @@ from .canvas import Canvas, text_to_video
 from .checkpoint import find_checkpoint
 from .grid import Grid
 from .guidance import Guidance
-from .inputs import check_callback_inputs, check_latents, check_numbers, check_prompts
+from .inputs import check_callback_inputs, check_latents, check_numbers, check_prompts, first_given
 from .output import OUTPUT_TYPES, KinemaPipelineOutput
 from .provenance import describe
 from .sampler import choose_step, flow_sigmas, noise_levels, sample
@@ -281,17 +281,19 @@ class KinemaPipeline(DiffusionPipeline):
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        own = self.config
+        own, shape = self.config, {}
         if canvas is not None:
-            cells, (_, rows, columns) = self.grid, canvas.latents.shape[-3:]
-            height, width = height or rows * cells.spatial, width or columns * cells.spatial
-            num_frames = num_frames or 1 + (canvas.latents.shape[2] - 1) * cells.temporal
-        height, width = height or own.default_height, width or own.default_width
-        num_frames, frame_rate = num_frames or own.default_num_frames, frame_rate or own.default_frame_rate
-        if sigmas is not None:
-            num_inference_steps = len(sigmas)
-        steps = own.default_num_inference_steps if num_inference_steps is None else num_inference_steps
-        self._guidance_scale = own.default_guidance_scale if guidance_scale is None else guidance_scale
+            shape = dict(zip(("num_frames", "height", "width"), self.grid.pixel_shape(canvas.latents.shape[-3:])))
+        height = first_given(height, shape.get("height"), own.default_height)
+        width = first_given(width, shape.get("width"), own.default_width)
+        num_frames = first_given(num_frames, shape.get("num_frames"), own.default_num_frames)
+        frame_rate = first_given(frame_rate, own.default_frame_rate)
+        steps = (
+            len(sigmas)
+            if sigmas is not None
+            else first_given(num_inference_steps, own.default_num_inference_steps)
+        )
+        self._guidance_scale = first_given(guidance_scale, own.default_guidance_scale)
         guidance = guidance or self._own_guidance
         self._attention_kwargs = attention_kwargs
         self._current_timestep = None
@@ -307,9 +309,7 @@ class KinemaPipeline(DiffusionPipeline):
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
         warnings = text_warnings(self.text_encoder, texts)
         if any(negatives) and not self.do_classifier_free_guidance:
-            warnings.append(
-                f"negative_prompt has no effect with guidance_scale {self.guidance_scale}; raise it above 1"
-            )
+            warnings.append(f"guidance_scale {self.guidance_scale} ignores negative_prompt; raise it above 1")
         for warning in warnings:
             logger.warning(warning)
 
