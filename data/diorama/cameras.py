@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .motions import Clock
+from .motions import Clock, about_x, about_y
 from .scene import Camera
 
 
@@ -33,15 +33,48 @@ def look(position: Tensor, target: Tensor) -> Tensor:
 
 
 def camera_path(camera: Camera, time: Clock) -> CameraPath:
-    """The camera's pose at each frame. Moves play over the whole clip, whatever its length."""
-    count = len(time.share)
-    device = time.share.device
-    target = torch.tensor(camera.target, device=device).expand(count, 3)
+    """The camera's pose at each frame.
+
+    Moves play over the whole clip, whatever its length, except that "track" keeps pace with what it follows and
+    the handheld sway runs in true seconds.
+    """
+    share, device = time.share - 0.5, time.share.device  # -0.5 … 0.5
+    target = torch.tensor(camera.target, device=device).repeat(len(share), 1)
+    distance, height = camera.distance + share * 0, camera.height + share * 0
+    azimuth = yaw = pitch = share * 0  # radians
+    verb, _, side = camera.move.partition(" ")
+    swept = math.radians(camera.amount) * share
+    if verb == "pan":
+        yaw = swept if side == "left" else -swept
+    elif verb == "tilt":
+        pitch = swept if side == "up" else -swept
+    elif verb == "dolly":
+        distance = distance - camera.amount * share * (1 if side == "in" else -1)
+    elif verb == "orbit":
+        azimuth = -swept if side == "left" else swept
+    elif verb == "crane":
+        height = height + camera.amount * share * (1 if side == "up" else -1)
+    elif verb == "track":
+        target[:, 0] += camera.amount * time.progress
+    elif verb == "handheld":
+        yaw, pitch = (camera.amount * _sway(time.seconds, camera.phase + p) for p in (0.0, 0.37))
+        height = height + 2 * camera.amount * _sway(time.seconds, camera.phase + 0.71)
+
     position = target.clone()
-    position[:, 1] = camera.height
-    position[:, 2] += camera.distance
+    position[:, 0] += distance * torch.sin(azimuth)
+    position[:, 1] = height
+    position[:, 2] += distance * torch.cos(azimuth)
+    rotation = look(position, target)
+    if verb in ("pan", "tilt", "handheld"):
+        rotation = about_y(yaw) @ rotation @ about_x(pitch)
     focal = 1 / math.tan(math.radians(camera.field_of_view) / 2)
-    return CameraPath(position, look(position, target), focal, camera.move == "static")
+    return CameraPath(position, rotation, focal, camera.move == "static")
+
+
+def _sway(seconds: Tensor, phase: float) -> Tensor:
+    """An unsteady hand: three tones between 0.5 and 2.3 Hz, about -1 to 1."""
+    tones = ((0.53, 0.5), (1.27, 0.35), (2.29, 0.2))
+    return sum((a * torch.sin(math.tau * (f * seconds + phase * 7 * f)) for f, a in tones), seconds * 0)
 
 
 def project(path: CameraPath, points: Tensor) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ one seed. Every phrase stands in a table below; `VOCABULARY` is the words of tho
 import re
 
 from .draws import Draws
-from .scene import Action, Direction, Scene, SceneObject
+from .scene import Action, Direction, Relation, Scene, SceneObject
 
 KIND_WORDS: dict[str, tuple[str, ...]] = {
     "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "box"), "cone": ("cone",),
@@ -49,6 +49,15 @@ VERBS: dict[Action, tuple[tuple[str, str], ...]] = {
     "swing": (("swings from side to side", "swinging from side to side"), ("swings", "swinging")),
     "change colour": (("turns {colour}", "turning {colour}"), ("changes to {colour}", "changing to {colour}")),
 }  # fmt: skip
+VERBS_OF: dict[tuple[str, Action], tuple[tuple[str, str], ...]] = {  # where a kind has words of its own
+    ("robot", "waddle"): (("walks {to}", "walking {to}"),),
+    ("egg", "waddle"): (("waddles {to}", "waddling {to}"), ("wobbles {to}", "wobbling {to}")),
+    ("rocket", "rise"): (
+        ("takes off", "taking off"),
+        ("rises", "rising"),
+        ("rises into the air", "rising into the air"),
+    ),
+}
 DIRECTION_WORDS: dict[Direction, tuple[str, ...]] = {
     "": ("",), "left": ("to the left", "left"), "right": ("to the right", "right"),
     "towards": ("toward the camera", "towards the viewer"), "away": ("away from the camera", "into the distance"),
@@ -85,18 +94,38 @@ CAMERA_WORDS: dict[str, tuple[str, ...]] = {
     "track": ("The camera follows it.", "The camera tracks it."),
     "handheld": ("The camera is handheld and shaky.", "A handheld camera shakes."),
 }  # fmt: skip
+RELATION_WORDS: dict[Relation, tuple[str, ...]] = {
+    "left of": ("to the left of it", "on its left"), "right of": ("to the right of it", "on its right"),
+    "behind": ("behind it",), "in front of": ("in front of it",), "on top of": ("on top of it",),
+}  # fmt: skip
+NUMBER_WORDS = {2: ("two",), 3: ("three",), 4: ("four",)}
+PLURALS = {"box": "boxes", "snowman": "snowmen"}
+PLURAL_VERBS = {"does": "do", "flies": "fly"}
 GLUE: tuple[str, ...] = (
-    "a", "an", "the", "The scene is set", "It is", "There is",
+    "a", "an", "the", "The scene is set", "It is", "There is", "there are", "in a row", "a row of", "is", "they",
 )  # fmt: skip
+
+
+def _plural(noun: str) -> str:
+    return PLURALS.get(noun, noun + "s")
+
+
+def _plural_verb(phrase: str) -> str:
+    """The verb phrase of one as that of several: "rolls left" to "roll left"."""
+    first, _, rest = phrase.partition(" ")
+    return f"{PLURAL_VERBS.get(first, first.removesuffix('s'))} {rest}".strip()
 
 
 def _words() -> list[str]:
     tables = (
         KIND_WORDS, COLOUR_WORDS, SIZE_WORDS, SPEED_WORDS, DIRECTION_WORDS, FLOOR_WORDS, BACKGROUND_WORDS,
-        TIME_WORDS, CAMERA_WORDS,
+        TIME_WORDS, CAMERA_WORDS, RELATION_WORDS, NUMBER_WORDS,
     )  # fmt: skip
     phrases = [phrase for table in tables for options in table.values() for phrase in options]
     phrases += [phrase for pairs in VERBS.values() for pair in pairs for phrase in pair] + list(GLUE)
+    phrases += [_plural(word) for options in KIND_WORDS.values() for word in options]
+    phrases += [_plural_verb(pair[0]) for pairs in (*VERBS.values(), *VERBS_OF.values()) for pair in pairs]
+    phrases += [phrase for pairs in VERBS_OF.values() for pair in pairs for phrase in pair]
     text = re.sub(r"\{\w+\}", " ", " ".join(phrases)).lower()
     return sorted(set(re.findall(r"[a-z]+", text)))
 
@@ -108,21 +137,50 @@ def _article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _verb(draws: Draws, thing: SceneObject, form: int, speed: bool) -> str:
+def _verb(draws: Draws, thing: SceneObject, form: int, speed: bool, several: bool = False) -> str:
+    """What it does. form: 0 present ("rolls left"), 1 participle ("rolling left")."""
     motion = thing.motion
-    pair = draws.choice(VERBS[motion.action])
+    pair = draws.choice(VERBS_OF.get((thing.kind, motion.action), VERBS[motion.action]))
     colour = draws.choice(COLOUR_WORDS[motion.colour_to]) if motion.colour_to else ""
     to = draws.choice(DIRECTION_WORDS[motion.direction])
     text = pair[form].format(to=to, colour=colour).strip()
+    if several and form == 0:
+        text = _plural_verb(text)
     if speed and SPEED_WORDS[motion.speed]:
         text += " " + draws.choice(SPEED_WORDS[motion.speed])
     return text
 
 
-def _name(draws: Draws, thing: SceneObject, size: bool) -> str:
+def _name(draws: Draws, thing: SceneObject, size: bool, several: bool = False) -> str:
     words = [draws.choice(SIZE_WORDS[thing.size])] if size and thing.size != "medium" else []
-    words += [draws.choice(COLOUR_WORDS[thing.colour]), draws.choice(KIND_WORDS[thing.kind])]
+    words.append(draws.choice(COLOUR_WORDS[thing.colour]))
+    noun = draws.choice(KIND_WORDS[thing.kind])
+    words.append(_plural(noun) if several else noun)
     return " ".join(words)
+
+
+def _is_row(scene: Scene) -> bool:
+    return any(thing.relation == "in a row" for thing in scene.objects)
+
+
+def _subject(draws: Draws, scene: Scene, size: bool) -> str:
+    """The first object, or all of a row, with its article or number."""
+    if not _is_row(scene):
+        return _article(_name(draws, scene.objects[0], size))
+    name = _name(draws, scene.objects[0], size, several=True)
+    number = draws.choice(NUMBER_WORDS[len(scene.objects)])
+    return f"a row of {number} {name}" if draws.chance(0.3) else f"{number} {name}"
+
+
+def _companions(draws: Draws, scene: Scene, size: bool) -> list[str]:
+    """A clause for each other object that is not part of a row."""
+    clauses = []
+    for thing in scene.objects[1:]:
+        if thing.relation in RELATION_WORDS:
+            name = _article(_name(draws, thing, size))
+            verb = "is" if thing.motion.action == "stand" else _verb(draws, thing, 0, True)
+            clauses.append(f"{name} {verb} {draws.choice(RELATION_WORDS[thing.relation])}")
+    return clauses
 
 
 def captions(scene: Scene, seed: int = 0) -> dict[str, str]:
@@ -132,47 +190,67 @@ def captions(scene: Scene, seed: int = 0) -> dict[str, str]:
 
 
 def _short(draws: Draws, scene: Scene) -> str:
-    thing = scene.objects[0]
+    thing, row = scene.objects[0], _is_row(scene)
     form = draws.integer(0, 1)
-    words = [_article(_name(draws, thing, draws.chance(0.2))), _verb(draws, thing, form, draws.chance(0.4))]
+    words = [_subject(draws, scene, draws.chance(0.2)), _verb(draws, thing, form, draws.chance(0.4), row)]
+    if row and thing.motion.action == "stand" and not words[0].startswith("a row"):
+        words[1] = "in a row"
     if draws.chance(0.75):
         words.append(draws.choice(FLOOR_WORDS[scene.floor]))
     if scene.background != "plain" and draws.chance(0.3):
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
     if draws.chance(0.8 if scene.time_of_day != "day" else 0.3):
         words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
-    return " ".join(words)
+    text = " ".join(words)
+    if len(scene.objects) > 1 and draws.chance(0.6):
+        text = ", ".join([text, *(c.replace(" is ", " ", 1) for c in _companions(draws, scene, False)[:1])])
+    if scene.camera.move != "static" and draws.chance(0.4):
+        phrase = draws.choice(CAMERA_WORDS[scene.camera.move])
+        text += ", " + phrase[0].lower() + phrase[1:-1]
+    return text
 
 
 def _medium(draws: Draws, scene: Scene) -> str:
     thing = scene.objects[0]
-    words = [_article(_name(draws, thing, draws.chance(0.7))), _verb(draws, thing, 0, True)]
+    words = [_subject(draws, scene, draws.chance(0.7)), _verb(draws, thing, 0, True, _is_row(scene))]
     words.append(draws.choice(FLOOR_WORDS[scene.floor]))
     if scene.background != "plain":
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
     words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
-    text = _sentence(" ".join(words))
+    parts = [_sentence(" ".join(words)), *map(_sentence, _companions(draws, scene, False))]
     if scene.camera.move != "static":
-        text += " " + draws.choice(CAMERA_WORDS[scene.camera.move])
-    return text
+        parts.append(draws.choice(CAMERA_WORDS[scene.camera.move]))
+    return " ".join(parts)
 
 
 def _dense(draws: Draws, scene: Scene) -> str:
-    thing = scene.objects[0]
-    name = _name(draws, thing, True)
+    thing, row = scene.objects[0], _is_row(scene)
+    name = _name(draws, thing, True, row)
     if thing.size == "medium":
         name = "medium " + name
+    noun = name.split()[-1]
+    if row:
+        whole = f"{draws.choice(NUMBER_WORDS[len(scene.objects)])} {name}"
+        be = "there are"
+    else:
+        whole, be = _article(name), "there is"
     place = f"{draws.choice(FLOOR_WORDS[scene.floor])} {draws.choice(BACKGROUND_WORDS[scene.background])}"
     time = draws.choice(TIME_WORDS[scene.time_of_day])
-    act = _verb(draws, thing, 0, True)
+    act = _verb(draws, thing, 0, True, row)
     camera = draws.choice(CAMERA_WORDS[scene.camera.move])
     order = draws.integer(0, 2)
     if order == 0:
-        parts = [f"{_article(name)} {act}", f"the scene is set {place} {time}"]
+        parts = [f"{whole} {act}", f"the scene is set {place} {time}"]
     elif order == 1:
-        parts = [f"it is {time}, {place}", f"{_article(name)} {act}"]
+        parts = [f"it is {time}, {place}", f"{whole} {act}"]
     else:
-        parts = [f"there is {_article(name)} {place} {time}", f"the {name.split()[-1]} {act}"]
+        parts = [f"{be} {whole} {place} {time}", f"the {noun} {act}"]
+    if row:
+        parts.append("they are in a row")
+    if len(scene.objects) > 1:
+        # The clauses say "it", so they follow the sentence that names the subject.
+        subject = 1 if order else 0
+        parts[subject + 1 : subject + 1] = _companions(draws, scene, True)
     return " ".join([*map(_sentence, parts), camera])
 
 

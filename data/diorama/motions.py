@@ -17,6 +17,8 @@ from .scene import TRAVEL, SceneObject
 
 GRAVITY = 6.0  # units / s²
 SHORTEST, LONGEST = 1.5, 2.5  # seconds of clip for which one-way motions keep true time
+SWING_ANGLE = 0.55  # radians to either side
+SWING_CLEARANCE = 0.3  # units above the floor at its lowest
 FACING_YAW = {"left": 180.0, "right": 0.0, "towards": 270.0, "away": 90.0}
 
 
@@ -131,11 +133,31 @@ def object_pose(thing: SceneObject, time: Clock) -> Pose:
             sway = torch.sin(math.tau * (way / 0.55 + motion.phase))
             turn = about_x(0.16 * sway)
             lift = 0.05 * thing.scale * sway.abs()
+        elif motion.action == "hop":
+            lift, _ = hop_height(time.seconds, motion.height, motion.phase)
+        elif motion.action == "sail":
+            swell = math.tau * (0.45 * time.seconds + motion.phase)
+            lift = 0.04 * torch.sin(swell) - 0.16 * thing.scale  # it sits in the water
+            turn = about_z(0.06 * torch.sin(swell + 1)) @ about_x(0.05 * torch.sin(0.7 * swell))
+        elif motion.action == "fly":
+            swell = math.tau * (0.4 * time.seconds + motion.phase)
+            lift = 0.05 * torch.sin(swell)
+            turn = about_x(0.10 * torch.sin(swell + 1))
+    elif motion.action == "swing":  # a pendulum whose own length sets its period
+        angle = SWING_ANGLE * torch.sin(
+            time.seconds * math.sqrt(GRAVITY / motion.height) + math.tau * motion.phase
+        )
+        x = x + motion.height * torch.sin(angle)
+        lift = SWING_CLEARANCE + motion.height * (1 - torch.cos(angle))
+        turn = about_z(angle)
+    elif motion.action == "change colour":
+        blend = ease((time.share - 0.25) / 0.5)
     elif motion.action == "bounce":
         lift, _ = hop_height(time.seconds, motion.height, motion.phase)
     elif motion.action == "fall":
         lift = fall_height(time.progress - fall_start(time.span, motion.height), motion.height)
     elif motion.action == "rise":
+        phase = one if thing.kind == "rocket" else zero  # its flame
         lift = motion.height * ease((time.progress / time.span + 0.5) * 1.15 - 0.08)
     elif motion.action == "spin":
         yaw = yaw + (spin_time if motion.direction == "counterclockwise" else -spin_time)

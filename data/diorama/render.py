@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import objects
 from .cameras import CameraPath, camera_path, pixel_rays, project
 from .motions import clock, object_pose
-from .objects import SHAPES, Slot
+from .objects import SHAPES
 from .scene import Colour, Scene, SceneObject
 from .shading import FLOORS, LIGHTS, backdrop, linear, sun_direction
+from .shapes import Slot, slots_at
 from .tracing import Body, ambient_reaching, first_hits, into_body, light_reaching, normals
 
 PIGMENTS: dict[Colour, tuple[float, float, float]] = {  # stored values
@@ -71,7 +71,7 @@ def palette(slots: tuple[Slot, ...], colour: Colour, device: torch.device | str)
 def build_body(thing: SceneObject, time, device: torch.device | str) -> Body:
     """Pose and paint of an object at every frame."""
     shape, pose = SHAPES[thing.kind], object_pose(thing, time)
-    reach = pose.scale * (sum(h * h for h in shape.half) ** 0.5 + 0.03)
+    reach = pose.scale * (sum(h * h for h in shape.half) ** 0.5 + shape.slack)
     colours = palette(shape.slots, thing.colour, device).expand(len(pose.scale), -1, 3)
     if thing.motion.colour_to:
         target = palette(shape.slots, thing.motion.colour_to, device)
@@ -139,7 +139,7 @@ def _shade_object(scene, bodies, number, frame, rays, points, depth, origin, sun
     body, light, device = bodies[number], LIGHTS[scene.time_of_day], rays.device
     phase = body.pose.phase[frame]
     normal = normals(body, points, phase)
-    slot = objects.slots_at(body.shape, points[0], points[1], points[2], phase)
+    slot = slots_at(body.shape, points[0], points[1], points[2], phase)
     pigment = body.palette[frame, slot]
     count = len(frame)
     sun_local = into_body(body, frame, sun[:, None].expand(3, count))
@@ -195,12 +195,16 @@ def _render(scene, height, width, num_frames, fps, device, side) -> Rendering:
     pixels = height * width
     angle = 2 / min(height, width) / path.focal
     frame = torch.arange(num_frames, device=device).repeat_interleave(pixels)
+    still = path.still and scene.floor != "water"  # the backdrop is the same in every frame
 
     rays = pixel_rays(path, height, width)
+    if not still:
+        rays = rays.expand(num_frames, -1, -1)
     origin = path.position[:1] if path.still else path.position.repeat_interleave(pixels, 0)
-    base, depth, layer = backdrop(scene, origin, rays.flatten(0, 1), angle)
+    seconds = 0.0 if still else time.seconds[frame]
+    base, depth, layer = backdrop(scene, origin, rays.reshape(-1, 3), angle, seconds)
     fine: tuple[Tensor, ...] = ()
-    if path.still:
+    if still:
         if side > 1:
             fine_rays = pixel_rays(path, height, width, side)[0]
             fine = (fine_rays, *backdrop(scene, origin, fine_rays, angle / side))
@@ -211,7 +215,7 @@ def _render(scene, height, width, num_frames, fps, device, side) -> Rendering:
     colour = seen.colour.clamp_(0, 1).sqrt_()
     if side > 1:
         edge = _edges(colour, seen, num_frames, height, width).nonzero().squeeze(1)
-        colour[edge] = _refine(scene, bodies, path, edge, fine, height, width, side, angle)
+        colour[edge] = _refine(scene, bodies, path, time.seconds, edge, fine, height, width, side, angle)
     frames = (colour * 255 + 0.5).to(torch.uint8).view(num_frames, height, width, 3)
     ident = seen.ident.view(num_frames, height, width)
     return Rendering(frames, ident, _tracks(bodies, path, seen, frame, height, width), path)
@@ -235,16 +239,17 @@ def _edges(colour: Tensor, seen: Trace, frames: int, height: int, width: int) ->
     return mask.view(-1)
 
 
-def _refine(scene, bodies, path: CameraPath, edge, fine, height, width, side, angle) -> Tensor:
+def _refine(scene, bodies, path: CameraPath, seconds, edge, fine, height, width, side, angle) -> Tensor:
     """Stored colours (M, 3) of the given pixels (flat frame-major numbers), from side² rays each."""
     pixels, many = height * width, side * side
     frame = (edge // pixels).repeat_interleave(many)
     sample = ((edge % pixels)[:, None] * many + torch.arange(many, device=edge.device)).view(-1)
-    if path.still:
+    if fine:
         rays, base, depth, layer = (part[sample] for part in fine)
     else:
-        rays = pixel_rays(path, height, width, side)[frame, sample]
-        base, depth, layer = backdrop(scene, path.position[frame], rays, angle / side)
+        every = pixel_rays(path, height, width, side)
+        rays = every[frame if len(every) > 1 else 0, sample]
+        base, depth, layer = backdrop(scene, path.position[frame], rays, angle / side, seconds[frame])
     seen = trace(scene, bodies, path.position, frame, rays.t().contiguous(), base, depth, layer)
     return seen.colour.clamp_(0, 1).view(-1, many, 3).mean(1).sqrt_()
 

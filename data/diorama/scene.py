@@ -86,7 +86,7 @@ class Camera(Record):
     height: float = 1.5  # units above the floor
     target: tuple[float, float, float] = (0.0, 0.95, 0.0)
     field_of_view: float = 40.0  # degrees across the shorter side of the frame
-    amount: float = 0.0  # size of the move in its own unit: degrees (pan, tilt, orbit) or units
+    amount: float = 0.0  # size of the move: degrees (pan, tilt, orbit), units, or units per second (track)
     phase: float = 0.0  # 0 to 1: start of the handheld sway
 
 
@@ -120,6 +120,7 @@ class Scene(Record):
     time_of_day: TimeOfDay = "day"
     sun_azimuth: float = 40.0  # degrees: 0 behind the camera, positive from the right
     texture_seed: int = 0  # of floor, clouds, skyline
+    moon: tuple[float, float] | None = None  # degrees to the right of and above the horizon's middle
     weather: Literal["clear", "overcast", "rain", "snowfall", "fog"] = "clear"
     style: Literal["realistic", "cartoon", "black and white", "sepia", "pixel art", "sketch"] = "realistic"
     pair_events: tuple[PairEvent, ...] = ()

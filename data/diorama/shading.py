@@ -104,7 +104,7 @@ def _checks(x: Tensor, y: Tensor, footprint: Tensor) -> Tensor:
     return 0.5 - 0.5 * wave(x) * wave(y)
 
 
-def floor_tone(scene: Scene, x: Tensor, z: Tensor, footprint: Tensor) -> Tensor:
+def floor_tone(scene: Scene, x: Tensor, z: Tensor, footprint: Tensor, seconds: Tensor | float) -> Tensor:
     """Position of floor points between the floor's two tones, in [0, 1]. `footprint`: pixel size there."""
     seed = scene.texture_seed
 
@@ -118,6 +118,12 @@ def floor_tone(scene: Scene, x: Tensor, z: Tensor, footprint: Tensor) -> Tensor:
         plank = (z / 0.45).floor()
         seam = ((z / 0.45).remainder(1.0) < 0.07).float() * (1 - footprint / 0.2).clamp(0, 1)
         return 0.5 + (hashed(plank, plank, seed) - 0.5) * 0.5 + 0.5 * layer(1.4, 0.09, 1) - 0.8 * seam
+    if scene.floor == "water":
+        drift = 0.25 * seconds
+        waves = noise(x / 0.9 + drift, z / 0.3 - 0.6 * drift, seed) + noise(
+            x / 0.6 - drift, z / 0.2 + drift, seed + 1
+        )
+        return 0.5 + (0.65 * waves - 0.65) * (1 - footprint / 0.5).clamp(0, 1)
     if scene.floor == "sand":
         return 0.5 + 0.5 * layer(1.2, 0.35, 1) + 0.35 * layer(0.12, 0.12, 2)
     if scene.floor == "snow":
@@ -125,21 +131,29 @@ def floor_tone(scene: Scene, x: Tensor, z: Tensor, footprint: Tensor) -> Tensor:
     return 0.5 + 0.6 * layer(0.9, 0.7, 1) + 0.7 * layer(0.13, 0.17, 2)
 
 
-def skyline(scene: Scene, azimuth: Tensor) -> tuple[Tensor, Tensor]:
-    """Height of the background over the horizon, as a tangent, and a shade in [0, 1], per azimuth in radians."""
-    seed = scene.texture_seed
+def skyline(scene: Scene, azimuth: Tensor, rise: Tensor, pixel: float) -> tuple[Tensor, Tensor, Tensor]:
+    """The background at directions given by azimuth (radians) and rise (tangent of elevation).
+
+    Returns its height there, as a tangent; its shade in [0, 1]; and how much it glows or is snowy, in [0, 1].
+    """
+    seed, none = scene.texture_seed, torch.zeros_like(azimuth)
     if scene.background == "hills":
-        swell = 0.10 * noise(azimuth * 3.5, azimuth * 0, seed) + 0.02 * noise(azimuth * 9, azimuth * 0, seed + 1)
-        return 0.05 + swell, torch.full_like(azimuth, 0.5)
+        swell = 0.10 * noise(azimuth * 3.5, none, seed) + 0.02 * noise(azimuth * 9, none, seed + 1)
+        return 0.05 + swell, none + 0.5, none
     if scene.background == "mountains":
         a = azimuth * 4
         ridge = 1 - (a.remainder(1.0) - 0.5).abs() * 2  # peaks at half cells, of different heights
         height = 0.05 + ridge * (0.08 + 0.12 * hashed(a.floor(), a.floor(), seed))
         shade = (a.remainder(1.0) > 0.5).float() * 0.5 + 0.25  # one flank of each peak is in the light
-        return height + 0.03 * noise(azimuth * 25, azimuth * 0, seed + 2), shade
-    cell = (azimuth * 16).floor()
-    height = 0.05 + 0.17 * hashed(cell, cell * 0, seed)
-    return height, hashed(cell, cell * 0 + 1, seed)
+        cap = (rise > 0.115 + 0.02 * noise(azimuth * 40, none, seed + 3)).float() * 0.6
+        return height + 0.03 * noise(azimuth * 25, none, seed + 2), shade, cap
+    block = (azimuth * 16).floor()
+    height = 0.05 + 0.17 * hashed(block, none, seed)
+    column, row = (azimuth * 64).floor(), (rise * 55).floor()
+    pane = ((azimuth * 64).remainder(1.0) - 0.5).abs() < 0.3
+    pane &= ((rise * 55).remainder(1.0) - 0.5).abs() < 0.3
+    lit = pane & (hashed(column, row, seed + 4) > 0.5) & (rise < height - 0.012)
+    return height, hashed(block, none + 1, seed), lit.float() * max(0.0, 1 - pixel / 0.02)
 
 
 SKYLINE_TONES: dict[str, tuple[Triple, Triple]] = {
@@ -149,10 +163,30 @@ SKYLINE_TONES: dict[str, tuple[Triple, Triple]] = {
 }
 
 
-def backdrop(scene: Scene, origin: Tensor, rays: Tensor, pixel: float) -> tuple[Tensor, Tensor, Tensor]:
+def _road(scene: Scene, asphalt: Tensor, x: Tensor, z: Tensor, footprint: Tensor) -> Tensor:
+    """Asphalt along x with lane marks, and grass beside it."""
+
+    def within(value: Tensor, half: float) -> Tensor:
+        """1 inside ±half, 0 outside, blurred over the footprint."""
+        return ((half - value.abs()) / footprint.clamp(min=0.01) + 0.5).clamp(0, 1).unsqueeze(-1)
+
+    low, high = (linear(c, x.device) for c in FLOORS["grass"])
+    grass = torch.lerp(
+        low, high, (0.5 + 0.5 * (noise(x / 0.7, z / 0.6, scene.texture_seed + 3) - 0.5)).unsqueeze(-1)
+    )
+    paint = torch.tensor([0.75, 0.75, 0.72], device=x.device)
+    dash = within((x / 1.2).remainder(1.0) * 1.2 - 0.6, 0.35) * within(z + 0.75, 0.05)
+    edge = within((z + 0.75).abs() - 1.5, 0.05)
+    return torch.lerp(torch.lerp(grass, asphalt, within(z + 0.75, 1.65)), paint, torch.maximum(dash, edge))
+
+
+def backdrop(
+    scene: Scene, origin: Tensor, rays: Tensor, pixel: float, seconds: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
     """What rays see without objects.
 
-    Args: origin (N, 3) or (1, 3); rays (N, 3) unit; pixel: angle of one ray's footprint, radians.
+    Args: origin (N, 3) or (1, 3); rays (N, 3) unit; pixel: angle of one ray's footprint, radians; seconds: time,
+    for all rays or each (N,); only water needs it.
     Returns: linear colour (N, 3); distance to the floor (N,), infinite off it; layer (N,) uint8: 0 sky,
     1 skyline, 2 floor.
     """
@@ -172,11 +206,17 @@ def backdrop(scene: Scene, origin: Tensor, rays: Tensor, pixel: float) -> tuple[
         colour[above] = _sky_details(scene, colour[above], rays[above], pixel)
     if scene.background != "plain" and len(above):
         ax, ay, az = rays[above].unbind(-1)
-        top, shade = skyline(scene, torch.atan2(ax, -az))
-        hit = ay / torch.sqrt(ax * ax + az * az) < top
+        rise = ay / torch.sqrt(ax * ax + az * az)
+        top, shade, accent = skyline(scene, torch.atan2(ax, -az), rise, pixel)
+        hit = rise < top
         low, high = (linear(c, device) for c in SKYLINE_TONES[scene.background])
         lit = torch.tensor(light.sun, device=device) * 0.7 + torch.tensor(light.ambient, device=device)
         solid = torch.lerp(torch.lerp(low, high, shade.unsqueeze(-1)) * lit, horizon, 0.35)
+        if scene.background == "city":  # windows: dark by day, lit by night
+            bright = torch.tensor([0.80, 0.62, 0.25], device=device) if light.stars else solid * 0.6
+            solid = torch.lerp(solid, bright.expand_as(solid), 0.8 * accent.unsqueeze(-1))
+        else:
+            solid = torch.lerp(solid, torch.tensor([0.85, 0.88, 0.95], device=device) * lit, accent.unsqueeze(-1))
         colour[above] = torch.where(hit.unsqueeze(-1), solid, colour[above])
         layer[above] = hit.to(torch.uint8)
 
@@ -186,11 +226,17 @@ def backdrop(scene: Scene, origin: Tensor, rays: Tensor, pixel: float) -> tuple[
         start = origin[below] if len(origin) > 1 else origin
         x, z = start[:, 0] + far * dx[below], start[:, 2] + far * dz[below]
         footprint = pixel * far / (-dy[below]).clamp(min=0.05)
-        tone = floor_tone(scene, x, z, footprint).clamp_(0, 1).unsqueeze(-1)
+        when = seconds[below] if isinstance(seconds, Tensor) and seconds.ndim else seconds
+        tone = floor_tone(scene, x, z, footprint, when).clamp_(0, 1).unsqueeze(-1)
         low, high = (linear(c, device) for c in FLOORS[scene.floor])
+        ground = torch.lerp(low, high, tone)
+        if scene.floor == "road":
+            ground = _road(scene, ground, x, z, footprint)
         sun_up = math.sin(math.radians(light.elevation))
         lit = torch.tensor(light.sun, device=device) * sun_up + torch.tensor(light.ambient, device=device)
-        ground = torch.lerp(low, high, tone) * lit
+        ground = ground * lit
+        if scene.floor == "water":  # the sky in it, more at a flat angle (Schlick)
+            ground = torch.lerp(ground, horizon, 0.06 + 0.7 * (1 + dy[below, None]) ** 5)
         haze = light.haze if scene.background == "plain" else 0.35
         fade = haze * (1 - torch.exp(-((far / 28) ** 2)))
         colour[below] = torch.lerp(ground, horizon, fade.unsqueeze(-1))
@@ -210,6 +256,8 @@ def _sky_details(scene: Scene, colour: Tensor, rays: Tensor, pixel: float) -> Te
         cy = 0.25 + 0.5 * hashed(iu, iv, scene.texture_seed + 7)
         size = max(0.16, 0.5 * pixel / cell)
         glow = (1 - ((u - iu - cx) ** 2 + (v - iv - cy) ** 2) / size**2).clamp_(0, 1) * there
+        if scene.moon:
+            colour = _moon(scene.moon, colour, rays, pixel)
         return colour + glow.unsqueeze(-1) * torch.tensor([0.75, 0.78, 0.85], device=device)
     u, v = dx / (dy + 0.12), -dz / (dy + 0.12)
     seed = scene.texture_seed
@@ -217,3 +265,17 @@ def _sky_details(scene: Scene, colour: Tensor, rays: Tensor, pixel: float) -> Te
     cover = ((cover - 0.52) * 3.5).clamp_(0, 0.8) * (dy * 8).clamp(0, 1)
     bright = torch.tensor(light.sun, device=device) * 0.55 + torch.tensor([0.42, 0.42, 0.44], device=device)
     return torch.lerp(colour, bright, cover.unsqueeze(-1))
+
+
+def _moon(place: tuple[float, float], colour: Tensor, rays: Tensor, pixel: float) -> Tensor:
+    """A disc of 3 degrees with a halo, at (azimuth, elevation) degrees."""
+    azimuth, elevation = map(math.radians, place)
+    flat = math.cos(elevation)
+    centre = torch.tensor(
+        [flat * math.sin(azimuth), math.sin(elevation), -flat * math.cos(azimuth)], device=rays.device
+    )
+    off = (rays - centre).norm(dim=-1)
+    disc = ((0.05 - off) / max(pixel, 1e-3) + 0.5).clamp(0, 1).unsqueeze(-1)
+    halo = 0.10 * torch.exp(-((off / 0.12) ** 2)).unsqueeze(-1)
+    tone = torch.tensor([0.92, 0.90, 0.80], device=rays.device)
+    return torch.lerp(colour + halo * tone, tone, disc)

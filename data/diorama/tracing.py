@@ -9,9 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from . import objects
 from .motions import Pose
-from .objects import Shape
+from .shapes import Shape, distance
 
 SURFACE = 2e-3  # a ray this near a surface, in an object's own units, has hit it
 STEPS = (3, 4, 4, 5, 6, 8, 10)  # of marching, between which finished rays are dropped
@@ -60,7 +59,7 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
     scale = pose.scale[frame]
     ray = into_body(body, frame, ray)
     start = -into_body(body, frame, to[:, index]) / scale
-    half = torch.tensor(body.shape.half, device=rays.device) + 0.03
+    half = torch.tensor(body.shape.half, device=rays.device) + body.shape.slack
     near, far = box_span(half, start, ray)
     near = near.clamp_(min=0)
     inside = (near < far).nonzero().squeeze(1)
@@ -74,7 +73,7 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
         gap = travelled
         for _ in range(steps):
             x, y, z = torch.addcmul(state[:3], state[3:6], travelled).unbind(0)
-            gap = objects.distance(body.shape, x, y, z, state[6])
+            gap = distance(body.shape, x, y, z, state[6])
             travelled = travelled + gap
         hit = gap.abs() < SURFACE
         going = ~hit & (travelled < state[7])
@@ -94,7 +93,7 @@ def normals(body: Body, points: Tensor, phase: Tensor) -> Tensor:
     signs = torch.tensor([[1.0, -1, -1, 1], [-1, -1, 1, 1], [-1, 1, -1, 1]], device=points.device)
     step = 4e-3
     corners = (points[:, None, :] + step * signs[:, :, None]).flatten(1)
-    gap = objects.distance(body.shape, corners[0], corners[1], corners[2], phase.repeat(4)).view(4, -1)
+    gap = distance(body.shape, corners[0], corners[1], corners[2], phase.repeat(4)).view(4, -1)
     slope = signs @ gap
     return slope / slope.norm(dim=0).clamp_(min=1e-9)
 
@@ -121,7 +120,7 @@ def light_reaching(body: Body, frame: Tensor, points: Tensor, sun: Tensor, bias:
     least = torch.ones_like(travelled)
     for _ in range(SHADOW_STEPS):
         x, y, z = torch.addcmul(start, ray, travelled).unbind(0)
-        gap = objects.distance(body.shape, x, y, z, phase)
+        gap = distance(body.shape, x, y, z, phase)
         least = torch.minimum(least, torch.where(travelled < far, SOFTNESS * gap / (travelled + 0.35), least))
         travelled = travelled + gap.clamp(min=0.03)
     least = least.clamp_(0, 1)
@@ -137,6 +136,6 @@ def ambient_reaching(body: Body, frame: Tensor, points: Tensor) -> Tensor:
     share = torch.ones(points.shape[1], device=points.device)
     frame = frame[index]
     local = -into_body(body, frame, to[:, index]) / pose.scale[frame]
-    gap = objects.distance(body.shape, local[0], local[1], local[2], pose.phase[frame])
+    gap = distance(body.shape, local[0], local[1], local[2], pose.phase[frame])
     share[index] = 0.35 + 0.65 * (gap * 2.8).clamp_(0, 1).sqrt_()
     return share
