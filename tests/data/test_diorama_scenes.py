@@ -1,0 +1,133 @@
+"""Which scenes there are, and how they are told."""
+
+import hashlib
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from kinema.data.diorama import VOCABULARY, Scene, captions, facts, heldout_pairs, is_heldout, sample_scene
+from kinema.data.diorama.captions import COLOUR_WORDS, KIND_WORDS, PLURALS
+from kinema.data.diorama.scene import ACTIONS, COLOURS, KINDS, MOVES, TRAVEL
+
+LEVELS = [(0, 0), (1, 1), (2, 2), (3, 3), (0, 3)]
+scenes = st.builds(
+    lambda seed, index, split, difficulty: sample_scene(seed, index, split=split, difficulty=difficulty),
+    st.integers(0, 2**31),
+    st.integers(0, 10**9),
+    st.sampled_from(["train", "heldout"]),
+    st.sampled_from(LEVELS),
+)
+PROPERTY = settings(max_examples=80, deadline=None)
+
+
+def words(text: str) -> set[str]:
+    return set(re.findall(r"[a-z]+", text.lower()))
+
+
+@PROPERTY
+@given(scenes)
+def test_a_scene_survives_json_and_is_drawn_again(scene: Scene):
+    assert Scene.from_json(scene.to_json()) == scene
+    again = sample_scene(scene.seed, scene.index, split=scene.split, difficulty=(scene.level, scene.level))
+    assert again == scene
+
+
+def test_the_simple_levels_are_those_that_checkpoints_were_trained_on():
+    digest = hashlib.sha256()
+    for split in ("train", "heldout"):
+        for index in range(300):
+            digest.update(sample_scene(0, index, split=split, difficulty=(0, 1)).to_json().encode())
+    assert digest.hexdigest().startswith("819dbba8d7f26416")
+
+
+@PROPERTY
+@given(scenes)
+def test_training_has_no_heldout_pair_and_the_heldout_split_has_one(scene: Scene):
+    assert is_heldout(scene) == (scene.split == "heldout") == bool(heldout_pairs(scene))
+
+
+def test_the_well_known_prompt_is_not_held_out():
+    base = sample_scene(0, 0, difficulty=(0, 0))
+    car = base.objects[0].model_copy(update={"kind": "car", "colour": "red"})
+    car = car.model_copy(update={"motion": car.motion.model_copy(update={"action": "drive", "direction": "left"})})
+    scene = base.model_copy(update={"objects": (car,), "floor": "snow", "time_of_day": "night"})
+    assert not is_heldout(scene)
+    assert words("a red car drives to the left on snow at night") <= set(VOCABULARY)
+
+
+@PROPERTY
+@given(scenes, st.integers(0, 1000))
+def test_captions_stay_within_the_vocabulary_and_name_what_there_is(scene: Scene, seed: int):
+    told = captions(scene, seed)
+    assert told == captions(Scene.from_json(scene.to_json()), seed)
+    assert list(told) == ["short", "medium", "dense"]
+    thing = scene.objects[0]
+    nouns = {w for w in KIND_WORDS[thing.kind]} | {PLURALS.get(w, w + "s") for w in KIND_WORDS[thing.kind]}
+    for text in told.values():
+        assert words(text) <= set(VOCABULARY)
+        assert words(text) & set(COLOUR_WORDS[thing.colour])
+        assert words(text) & nouns
+        assert "  " not in text and "{" not in text
+        assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text.lower())
+    for level in ("medium", "dense"):
+        direction = thing.motion.direction
+        if direction in ("left", "right", "clockwise", "counterclockwise"):
+            assert direction in words(told[level])
+        if direction in ("left", "right") and len(scene.objects) == 1 and scene.camera.move == "static":
+            assert ({"left", "right"} - {direction}).isdisjoint(words(told[level]))
+        if thing.motion.colour_to:
+            assert words(told[level]) & set(COLOUR_WORDS[thing.motion.colour_to])
+    if scene.camera.move == "static" or thing.motion.speed == "normal":
+        return
+    assert ("slowly" in told["dense"]) == (thing.motion.speed == "slow")
+
+
+def test_wording_varies_with_the_seed():
+    scene = sample_scene(0, 3, difficulty=(1, 1))
+    assert len({captions(scene, seed)["dense"] for seed in range(20)}) > 10
+
+
+@PROPERTY
+@given(scenes)
+def test_facts_and_motions_agree_with_the_scene(scene: Scene):
+    found, thing = facts(scene), scene.objects[0]
+    assert (found["object"], found["colour"], found["floor"]) == (thing.kind, thing.colour, scene.floor)
+    assert found["count"] == len(scene.objects)
+    for each in scene.objects:
+        travels = each.motion.action in TRAVEL
+        assert travels == (each.motion.direction in ("left", "right", "towards", "away"))
+        assert (each.motion.action == "spin") == (each.motion.direction in ("clockwise", "counterclockwise"))
+        assert travels <= (each.motion.rate > 0)
+
+
+def test_levels_hold_what_they_promise():
+    for index in range(150):
+        simple = sample_scene(5, index, difficulty=(0, 0))
+        assert (simple.camera.move, simple.background, len(simple.objects)) == ("static", "plain", 1)
+        assert simple.objects[0].size == "large"
+        assert sample_scene(5, index, difficulty=(1, 1)).camera.move == "static"
+        assert len(sample_scene(5, index, difficulty=(2, 2)).objects) <= 2
+
+
+def test_the_corpus_shows_every_kind_colour_action_and_camera_move():
+    drawn = [sample_scene(1, index, difficulty=(2, 3)) for index in range(400)]
+    assert {thing.kind for s in drawn for thing in s.objects} == set(KINDS)
+    assert {thing.colour for s in drawn for thing in s.objects} == set(COLOURS)
+    assert {thing.motion.action for s in drawn for thing in s.objects} == set(ACTIONS)
+    assert {s.camera.move for s in drawn} == set(MOVES)
+    assert {thing.relation for s in drawn for thing in s.objects} >= {"behind", "left of", "on top of", "in a row"}
+    assert {len(s.objects) for s in drawn} == {1, 2, 3, 4}
+
+
+@pytest.mark.parametrize("difficulty", [(2, 1), (-1, 0), (0, 4)])
+def test_a_wrong_difficulty_is_refused(difficulty):
+    with pytest.raises(ValueError, match="lowest"):
+        sample_scene(0, 0, difficulty=difficulty)
+
+
+def test_an_unknown_field_is_refused():
+    with pytest.raises(ValidationError, match="colour"):
+        Scene.from_json(sample_scene(0, 0).to_json().replace('"colour"', '"color"'))
