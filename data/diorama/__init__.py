@@ -1,17 +1,20 @@
 """Diorama: a small world of 3-D scenes with exact descriptions, made on demand from whole numbers.
 
-scene.py     what a scene is, typed                 sampler.py   which scene each (seed, index) is
-draws.py     reproducible random draws              rules.py     compositions held out of training
-solids.py    distance functions of simple solids    objects.py   the kinds of things
-motions.py   how things move                        cameras.py   how the camera moves
-shading.py   sky, skyline, floor, light             tracing.py   sphere tracing and shadows
-render.py    a scene as pixels and ground truth     captions.py  a scene in words
-dataset.py   clips for training
+scene.py     what a scene is, typed                 draws.py       reproducible random draws
+sampler.py   which scene each (seed, index) is      simple.py      scenes of levels 0 and 1
+stage.py     scenes of levels 2 and 3               sight.py       can the described things be seen?
+rules.py     compositions held out of training      captions.py    a scene in words, and its facts
+solids.py    distance functions of simple solids    shapes.py      what a kind of thing is made of
+primitives.py  the twelve simple solids             figures.py     the ten composed things
+objects.py   all kinds by name                      motions.py     how things move
+cameras.py   how the camera moves                   shading.py     sky, skyline, floor
+tracing.py   sphere tracing and shadows             lighting.py    what a ray sees, and the light on it
+render.py    scenes as pixels and ground truth      dataset.py     clips for training
 """
 
 from .captions import VOCABULARY, captions, facts
 from .dataset import DioramaDataset
-from .render import Rendering, Tracks, render
+from .render import Rendering, Tracks, render, render_many
 from .rules import heldout_pairs, is_heldout
 from .sampler import sample_scene
 from .scene import Scene
@@ -27,5 +30,6 @@ __all__ = [
     "heldout_pairs",
     "is_heldout",
     "render",
+    "render_many",
     "sample_scene",
 ]

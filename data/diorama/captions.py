@@ -69,6 +69,11 @@ FLOOR_WORDS: dict[str, tuple[str, ...]] = {
     "checkered": ("on a checkered floor", "on checkered tiles"), "stone": ("on a stone floor", "on concrete"),
     "road": ("on a road", "on the road"), "water": ("on water", "on blue water"),
 }  # fmt: skip
+OVER_WORDS: dict[str, tuple[str, ...]] = {  # the floor, for what flies
+    "grass": ("over grass", "over green grass"), "sand": ("over sand",), "snow": ("over snow", "over the snow"),
+    "wood": ("over a wooden floor",), "checkered": ("over a checkered floor", "over checkered tiles"),
+    "stone": ("over a stone floor", "over concrete"), "road": ("over a road",), "water": ("over water",),
+}  # fmt: skip
 BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
     "plain": ("under an open sky", "before a plain horizon"),
     "hills": ("with hills behind", "with hills in the background"),
@@ -119,7 +124,7 @@ def _plural_verb(phrase: str) -> str:
 def _words() -> list[str]:
     tables = (
         KIND_WORDS, COLOUR_WORDS, SIZE_WORDS, SPEED_WORDS, DIRECTION_WORDS, FLOOR_WORDS, BACKGROUND_WORDS,
-        TIME_WORDS, CAMERA_WORDS, RELATION_WORDS, NUMBER_WORDS,
+        TIME_WORDS, CAMERA_WORDS, RELATION_WORDS, NUMBER_WORDS, OVER_WORDS,
     )  # fmt: skip
     phrases = [phrase for table in tables for options in table.values() for phrase in options]
     phrases += [phrase for pairs in VERBS.values() for pair in pairs for phrase in pair] + list(GLUE)
@@ -172,6 +177,11 @@ def _subject(draws: Draws, scene: Scene, size: bool) -> str:
     return f"a row of {number} {name}" if draws.chance(0.3) else f"{number} {name}"
 
 
+def _place(draws: Draws, scene: Scene) -> str:
+    flies = scene.objects[0].motion.action == "fly"
+    return draws.choice((OVER_WORDS if flies else FLOOR_WORDS)[scene.floor])
+
+
 def _companions(draws: Draws, scene: Scene, size: bool) -> list[str]:
     """A clause for each other object that is not part of a row."""
     clauses = []
@@ -196,7 +206,7 @@ def _short(draws: Draws, scene: Scene) -> str:
     if row and thing.motion.action == "stand" and not words[0].startswith("a row"):
         words[1] = "in a row"
     if draws.chance(0.75):
-        words.append(draws.choice(FLOOR_WORDS[scene.floor]))
+        words.append(_place(draws, scene))
     if scene.background != "plain" and draws.chance(0.3):
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
     if draws.chance(0.8 if scene.time_of_day != "day" else 0.3):
@@ -213,7 +223,7 @@ def _short(draws: Draws, scene: Scene) -> str:
 def _medium(draws: Draws, scene: Scene) -> str:
     thing = scene.objects[0]
     words = [_subject(draws, scene, draws.chance(0.7)), _verb(draws, thing, 0, True, _is_row(scene))]
-    words.append(draws.choice(FLOOR_WORDS[scene.floor]))
+    words.append(_place(draws, scene))
     if scene.background != "plain":
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
     words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
@@ -234,7 +244,7 @@ def _dense(draws: Draws, scene: Scene) -> str:
         be = "there are"
     else:
         whole, be = _article(name), "there is"
-    place = f"{draws.choice(FLOOR_WORDS[scene.floor])} {draws.choice(BACKGROUND_WORDS[scene.background])}"
+    place = f"{_place(draws, scene)} {draws.choice(BACKGROUND_WORDS[scene.background])}"
     time = draws.choice(TIME_WORDS[scene.time_of_day])
     act = _verb(draws, thing, 0, True, row)
     camera = draws.choice(CAMERA_WORDS[scene.camera.move])

@@ -75,7 +75,9 @@ def sun_direction(scene: Scene, device: torch.device | str = "cpu") -> Tensor:
 
 def hashed(x: Tensor, y: Tensor, seed: int) -> Tensor:
     """A number in [0, 1) for each whole-number pair."""
-    h = (x.to(torch.int32) * 374761393 + y.to(torch.int32) * 668265263 + (seed % 65521) * 974711) & 0x7FFFFFFF
+    h = (
+        x.to(torch.int32) * 374761393 + y.to(torch.int32) * 668265263 + ((seed % 65521) * 974711 & 0x7FFFFFFF)
+    ) & 0x7FFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0x7FFFFFFF
     return ((h ^ (h >> 16)) & 0xFFFF).to(torch.float32) * (1 / 65536)
 
@@ -234,9 +236,11 @@ def backdrop(
             ground = _road(scene, ground, x, z, footprint)
         sun_up = math.sin(math.radians(light.elevation))
         lit = torch.tensor(light.sun, device=device) * sun_up + torch.tensor(light.ambient, device=device)
+        if scene.floor == "water":  # it keeps its blue in coloured light
+            lit = torch.lerp(lit, lit.mean().expand(3), 0.7)
         ground = ground * lit
         if scene.floor == "water":  # the sky in it, more at a flat angle (Schlick)
-            ground = torch.lerp(ground, horizon, 0.06 + 0.7 * (1 + dy[below, None]) ** 5)
+            ground = torch.lerp(ground, horizon, 0.05 + 0.55 * (1 + dy[below, None]) ** 5)
         haze = light.haze if scene.background == "plain" else 0.35
         fade = haze * (1 - torch.exp(-((far / 28) ** 2)))
         colour[below] = torch.lerp(ground, horizon, fade.unsqueeze(-1))

@@ -24,7 +24,7 @@ class Body:
 
     shape: Shape
     pose: Pose
-    reach: Tensor  # (T,) radius of its bounding sphere, units
+    reach: Tensor  # (T,) radius of its bounding sphere, units; 0 where it is absent
     palette: Tensor  # (T, slots, 3) linear colours
 
 
@@ -34,6 +34,11 @@ def into_body(body: Body, frame: Tensor, vectors: Tensor) -> Tensor:
     return torch.stack(
         [rotation[i] * vectors[0] + rotation[3 + i] * vectors[1] + rotation[6 + i] * vectors[2] for i in range(3)]
     )
+
+
+def _within(body: Body, radius: Tensor) -> Tensor:
+    """Squared radius (T,), or minus infinity where the body is absent: nothing is within it."""
+    return torch.where(body.reach > 0, radius**2, -torch.inf)
 
 
 def box_span(half: Tensor, start: Tensor, ray: Tensor) -> tuple[Tensor, Tensor]:
@@ -53,7 +58,7 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
     away = pose.centre - origin  # (T, 3)
     to = away.t()[:, frame]
     along = (to * rays).sum(0)
-    room = (body.reach**2 - (away**2).sum(-1))[frame] + along * along
+    room = (_within(body, body.reach) - (away**2).sum(-1))[frame] + along * along
     index = ((room > 0) & (along > 0)).nonzero().squeeze(1)
     frame, ray = frame[index], rays[:, index]
     scale = pose.scale[frame]
@@ -99,16 +104,16 @@ def normals(body: Body, points: Tensor, phase: Tensor) -> Tensor:
 
 
 def light_reaching(body: Body, frame: Tensor, points: Tensor, sun: Tensor, bias: float = 0.0) -> Tensor:
-    """Share (N,) of sunlight that passes the body on its way to world points (3, N), in [0, 1]."""
+    """Share (N,) of light from direction `sun` (3, N) that passes the body on its way to world points (3, N)."""
     pose = body.pose
     to = pose.centre.t()[:, frame] - points
-    along = (to * sun[:, None]).sum(0)
-    room = (1.15 * body.reach[frame]) ** 2 - (to * to).sum(0) + along * along
+    along = (to * sun).sum(0)
+    room = _within(body, 1.15 * body.reach)[frame] - (to * to).sum(0) + along * along
     index = ((room > 0) & (along > -body.reach[frame])).nonzero().squeeze(1)
     share = torch.ones_like(along)
     frame = frame[index]
     scale = pose.scale[frame]
-    ray = into_body(body, frame, sun[:, None].expand(3, len(index)))
+    ray = into_body(body, frame, sun[:, index])
     start = -into_body(body, frame, to[:, index]) / scale
     margin = 0.09
     half = torch.tensor(body.shape.half, device=points.device) + margin
@@ -132,7 +137,7 @@ def ambient_reaching(body: Body, frame: Tensor, points: Tensor) -> Tensor:
     """Share (N,) of sky light that reaches world points (3, N) beside the body: the dark line under things."""
     pose = body.pose
     to = pose.centre.t()[:, frame] - points
-    index = ((to * to).sum(0) < (body.reach[frame] + 0.25) ** 2).nonzero().squeeze(1)
+    index = ((to * to).sum(0) < _within(body, body.reach + 0.25)[frame]).nonzero().squeeze(1)
     share = torch.ones(points.shape[1], device=points.device)
     frame = frame[index]
     local = -into_body(body, frame, to[:, index]) / pose.scale[frame]

@@ -1,5 +1,6 @@
 """Pixels, tracks and physics of rendered scenes."""
 
+import importlib
 import pickle
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.data.diorama import DioramaDataset, Scene, render, sample_scene
+from kinema.data.diorama import DioramaDataset, Scene, render, render_many, sample_scene
 from kinema.data.diorama.motions import GRAVITY, clock, fall_height, fall_start, object_pose
 from kinema.data.diorama.objects import SHAPES
 from kinema.data.diorama.scene import KINDS, TRAVEL, Camera, Motion, SceneObject
@@ -210,6 +211,18 @@ def test_edges_are_smooth_only_with_supersampling():
     hard, soft = (render(scene, height=32, width=32, num_frames=1, fps=8, supersample=s).frames[0] for s in (1, 3))
     changed = (hard.int() - soft.int()).abs().amax(-1) > 8
     assert 0.01 < float(changed.float().mean()) < 0.2
+
+
+def test_clips_rendered_together_equal_clips_rendered_alone(monkeypatch):
+    scenes = [sample_scene(0, index) for index in range(8)]
+    alone = render_many(scenes, **SMALL)
+    module = importlib.import_module("kinema.data.diorama.render")
+    monkeypatch.setitem(module.BATCH_PIXELS, "cpu", 32 * 32 * 5 * 3)
+    for one, other in zip(alone, render_many(scenes, **SMALL)):
+        assert torch.equal(one.object_ids, other.object_ids)
+        assert int((one.frames.int() - other.frames.int()).abs().amax()) <= 1
+        assert torch.allclose(one.tracks.centres, other.tracks.centres)
+        assert torch.allclose(one.tracks.visibility, other.tracks.visibility)
 
 
 def test_a_bad_size_is_refused():
