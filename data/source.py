@@ -1,0 +1,46 @@
+"""The dataset that a configuration asks for: the one place that knows the built-in corpus from a path."""
+
+from typing import Any, Literal
+
+from ..configs.schema import DataConfig
+
+
+def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldout"] | None = None) -> Any:
+    """A dataset of clip items ("id", "index", "pixel_values", "captions", "fps", "scene"), by index.
+
+    Args:
+        data: what to open and at which shape.
+        seed: of the built-in corpus.
+        split: another split than `data.split`. A folder or manifest keeps every 50th clip for "heldout".
+
+    Raises:
+        FileNotFoundError: the source is neither "diorama" nor an existing path.
+        ClipError: no clip of the source can be used; the message counts the causes.
+    """
+    split = split or data.split
+    if data.source == "diorama":
+        from .diorama import DioramaDataset
+
+        return DioramaDataset(
+            seed=seed,
+            split=split,
+            difficulty=data.difficulty,
+            height=data.height,
+            width=data.width,
+            num_frames=data.num_frames,
+            fps=data.fps,
+            num_clips=data.num_clips,
+            supersample=data.supersample,
+            fps_choices=data.fps_choices,
+        )
+    from .clips import ClipDataset
+
+    return ClipDataset(
+        data.source,
+        height=data.height,
+        width=data.width,
+        num_frames=data.num_frames,
+        fps=data.fps,
+        buckets=data.buckets,
+        split=split,
+    )
