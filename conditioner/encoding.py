@@ -77,9 +77,9 @@ def check_prompts(prompts: Sequence[str]) -> list[str]:
     prompts = list(prompts)
     if not prompts:
         raise ValueError('encode was given an empty list of prompts; an empty prompt is [""]')
-    wrong = next((p for p in prompts if not isinstance(p, str)), None)
-    if wrong is not None:
-        raise TypeError(f"every prompt is a string, and one is {wrong!r} ({type(wrong).__name__})")
+    for prompt in prompts:
+        if not isinstance(prompt, str):
+            raise TypeError(f"every prompt is a string, and one is {prompt!r} ({type(prompt).__name__})")
     return prompts
 
 

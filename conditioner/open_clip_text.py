@@ -34,14 +34,17 @@ def build_text_tower(embed_dim: int, text_cfg: dict[str, Any], quick_gelu: bool 
         embed_dim: width of the pooled features.
         text_cfg: fields of `open_clip.model.CLIPTextCfg`.
     """
-    settings = {**text_cfg, "block_type": "custom", "output_tokens": True}
-    tower = _build_text_tower(embed_dim, settings, quick_gelu)  # pyright: ignore[reportArgumentType]
-    if not isinstance(tower, TextTransformer):
+    _check_kind(text_cfg)
+    settings: Any = {**text_cfg, "block_type": "custom", "output_tokens": True}
+    return _build_text_tower(embed_dim, settings, quick_gelu)  # pyright: ignore[reportReturnType]
+
+
+def _check_kind(text_cfg: dict[str, Any]) -> None:
+    if text_cfg.get("hf_model_name"):
         raise ValueError(
-            f"open_clip builds this tower from the transformers model {text_cfg.get('hf_model_name')!r}; "
+            f"open_clip builds this tower from the transformers model {text_cfg['hf_model_name']!r}; "
             "use TransformersConditioner.from_transformers with that name"
         )
-    return tower
 
 
 def run_text_tower(tower: TextTransformer, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -157,15 +160,12 @@ class OpenCLIPConditioner(ModelMixin, ConfigMixin):
         """
         import open_clip
 
-        model = open_clip.create_model(name, pretrained=pretrained, force_custom_text=True, **kwargs)
         config = open_clip.get_model_config(name)
-        tower: Any = model.text  # pyright: ignore[reportAttributeAccessIssue]
-        if not isinstance(tower, TextTransformer):
-            raise ValueError(
-                f"the text side of {name} is a transformers model; use TransformersConditioner.from_transformers"
-            )
         if config is None:
             raise ValueError(f"open_clip has no settings for {name}; open_clip.list_models() names those it has")
+        _check_kind(config["text_cfg"])
+        model = open_clip.create_model(name, pretrained=pretrained, force_custom_text=True, **kwargs)
+        tower: Any = model.text  # pyright: ignore[reportAttributeAccessIssue]
         tokenizer = open_clip.get_tokenizer(name)
         if isinstance(tokenizer, SimpleTokenizer):
             clean, fast, pad_id = _name_of(tokenizer.clean_fn), _clip_tokenizer(tokenizer), 0
