@@ -67,7 +67,7 @@ FLOOR_WORDS: dict[str, tuple[str, ...]] = {
     "grass": ("on grass", "on green grass", "on the grass"), "sand": ("on sand", "on the sand"),
     "snow": ("on snow", "on the snow", "in the snow"), "wood": ("on a wooden floor", "on wood"),
     "checkered": ("on a checkered floor", "on checkered tiles"), "stone": ("on a stone floor", "on concrete"),
-    "road": ("on a road", "on the road"), "water": ("on water", "on blue water"),
+    "road": ("on a road", "on the road"), "water": ("on water", "on the water"),
 }  # fmt: skip
 OVER_WORDS: dict[str, tuple[str, ...]] = {  # the floor, for what flies
     "grass": ("over grass", "over green grass"), "sand": ("over sand",), "snow": ("over snow", "over the snow"),

@@ -240,7 +240,7 @@ def backdrop(
             lit = torch.lerp(lit, lit.mean().expand(3), 0.7)
         ground = ground * lit
         if scene.floor == "water":  # the sky in it, more at a flat angle (Schlick)
-            ground = torch.lerp(ground, horizon, 0.05 + 0.55 * (1 + dy[below, None]) ** 5)
+            ground = torch.lerp(ground, horizon, 0.04 + 0.4 * (1 + dy[below, None]) ** 5)
         haze = light.haze if scene.background == "plain" else 0.35
         fade = haze * (1 - torch.exp(-((far / 28) ** 2)))
         colour[below] = torch.lerp(ground, horizon, fade.unsqueeze(-1))

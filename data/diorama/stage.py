@@ -46,6 +46,7 @@ TRAVELS: dict[Kind, tuple[Action, ...]] = {  # the ways each kind gets about
 ROOTED = frozenset({"tree", "house"})  # do not bounce, fall, rise or swing
 ROUND = frozenset({"cone", "tree", "capsule", "egg"})  # look the same from all sides: their spin cannot be seen
 FLAT_TOPPED: tuple[Kind, ...] = ("cube", "brick", "cylinder")
+FLOATING: tuple[Kind, ...] = ("ball", "ring", "duck", "boat", "capsule")  # may stand on water
 FACED = frozenset({"robot", "snowman"})  # look at the viewer when they stay where they are
 
 
@@ -219,7 +220,8 @@ def draw_companions(
     for _ in range(min(count, len(relations))):
         relation = draws.weighted(relations)
         del relations[relation]
-        kinds: list[Kind] = [k for k in KINDS if k != "airplane" and all(k != t.kind for t in things)]
+        able = FLOATING if main.motion.action == "sail" else KINDS
+        kinds: list[Kind] = [k for k in able if k != "airplane" and all(k != t.kind for t in things)]
         colours: list[Colour] = [c for c in COLOURS if all(c != t.colour for t in things)]
         kind, colour = draws.choice(kinds), draws.choice(colours)
         smaller: dict[Size, float] = {"small": 1.0, "medium": 1.0, "large": 0.5}
