@@ -160,9 +160,9 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 def make_optimizers(run: Run, *modules: nn.Module, rates: Sequence[float] | None = None) -> list[Any]:
     """The stage's optimizers over all trainable parameters of `modules`, prepared by Accelerate.
 
-    "muon" gives the 2-D weights inside repeated blocks (a `ModuleList`) to `torch.optim.Muon` (Jordan et al.
-    2024), with updates scaled to AdamW's size (Liu et al. 2025, eq. 4), and everything else to AdamW. Vectors
-    and embeddings are not decayed.
+    "muon" gives the matrices inside repeated blocks (a `ModuleList`) to `torch.optim.Muon` (Jordan et al. 2024),
+    with updates scaled to AdamW's size (Liu et al. 2025, eq. 4), and everything else to AdamW. A convolution's
+    kernel counts as a matrix of (outputs, inputs × taps). Vectors and embeddings are not decayed.
 
     Args:
         rates: a factor on the learning rate of each module, 1 where not given.
@@ -176,8 +176,8 @@ def make_optimizers(run: Run, *modules: nn.Module, rates: Sequence[float] | None
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            if train.optimizer == "muon" and parameter.ndim == 2 and name.startswith(blocks):
-                hidden.append(parameter)
+            if train.optimizer == "muon" and name.startswith(blocks) and _is_hidden_matrix(parameter):
+                hidden.append(_matrix_view(parameter))
             elif parameter.ndim >= 2 and "embed" not in name:
                 matrices.append(parameter)
             else:
@@ -200,6 +200,22 @@ def make_optimizers(run: Run, *modules: nn.Module, rates: Sequence[float] | None
             )
         )
     return [run.accelerator.prepare(optimizer) for optimizer in optimizers]
+
+
+def _is_hidden_matrix(parameter: nn.Parameter) -> bool:
+    """A plain 2-D weight, or a convolution's kernel with enough inputs and outputs to have directions."""
+    if type(parameter.data) is not torch.Tensor:  # a sharded tensor cannot be viewed as a matrix
+        return parameter.ndim == 2
+    return parameter.ndim == 2 or (parameter.ndim > 2 and min(parameter.shape[0], parameter[0].numel()) >= 16)
+
+
+def _matrix_view(parameter: nn.Parameter) -> nn.Parameter:
+    """The parameter itself if 2-D, else a matrix over the same memory, which is all that Muon takes."""
+    if parameter.ndim == 2:
+        return parameter
+    view = nn.Parameter(parameter.detach().flatten(1))
+    view.source = parameter  # type: ignore[attr-defined]
+    return view
 
 
 def learning_rate_factor(train: TrainConfig, step: int) -> float:
@@ -227,11 +243,17 @@ def clip_and_step(run: Run, optimizers: Sequence[Any], *modules: nn.Module) -> t
     """Clip the gradients over all modules, update, and clear. Returns the gradient norm on update steps."""
     norm = None
     if run.accelerator.sync_gradients:
+        for view in (p for o in optimizers for g in o.param_groups for p in g["params"] if hasattr(p, "source")):
+            view.grad = view.source.grad.flatten(1)
+            view.source.grad = view.grad.view_as(view.source)  # one memory, so that clipping reaches both
         parameters = [p for module in modules for p in module.parameters() if p.grad is not None]
         norm = run.accelerator.clip_grad_norm_(parameters, run.train.max_grad_norm)
     for optimizer in optimizers:
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+    if run.accelerator.sync_gradients:
+        for module in modules:
+            module.zero_grad(set_to_none=True)
     return norm
 
 

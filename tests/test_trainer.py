@@ -117,6 +117,12 @@ def test_accumulation_equals_the_larger_batch(whole_run, tmp_path):
         assert losses(tmp_path)[step] == pytest.approx(loss, rel=1e-4)
 
 
+def test_every_weight_learns(whole_run, tmp_path):
+    toy(tmp_path, 1, 4)
+    before, after = weights(tmp_path), weights(whole_run)
+    assert not [name for name in before if torch.equal(before[name], after[name])]
+
+
 def test_a_nan_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     message = toy(tmp_path, 9, 4, POISON_AT="5", expect=1)
     assert "loss became nan at step 5" in message and "step-00000004" in message
