@@ -5,6 +5,7 @@ S tokens per frame, N = F · S tokens (in token frames), D model width, K contro
 """
 
 import math
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -231,7 +232,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         timestep = timestep[:, None] if timestep.ndim == 1 else _per_token_frame(timestep.float(), patch_frames)
         if frame_control is not None:
             frame_control = _per_token_frame(frame_control, patch_frames)
-        with torch.autocast(x.device.type, enabled=False):
+        kind = x.device.type
+        with torch.autocast(kind, enabled=False) if torch.amp.is_autocast_available(kind) else nullcontext():
             temb, modulation = self.time_embed(timestep, frame_control)  # (B, F or 1, D), (B, F or 1, 6, D)
 
         # 4. Text, behind the null token that is always visible
