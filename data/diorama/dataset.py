@@ -1,6 +1,6 @@
 """Diorama as a torch dataset: clips made on the fly, nothing on disk."""
 
-from typing import TypedDict
+from typing import Any, TypedDict, cast
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -9,7 +9,7 @@ from .captions import captions
 from .draws import Draws
 from .render import render
 from .sampler import sample_scene
-from .scene import Split
+from .scene import Scene, Split
 
 
 class Clip(TypedDict):
@@ -53,27 +53,34 @@ class DioramaDataset(Dataset[Clip]):
     def __len__(self) -> int:
         return self.num_clips
 
-    def __getitem__(self, index: int) -> Clip:
+    def describe(self, index: int) -> dict[str, Any]:
+        """All of clip `index` but its pixels, which takes no rendering."""
         if not 0 <= index < self.num_clips:
             raise IndexError(f"clip {index} of a dataset of {self.num_clips}")
-        number = self.first_index + index
-        scene = sample_scene(self.seed, number, split=self.split, difficulty=self.difficulty)
+        number, scene = self.first_index + index, self._scene(index)
         fps = self.fps
         if self.fps_choices:
             fps = Draws("fps", self.seed, number, self.split).choice(self.fps_choices)
-        clip = render(
-            scene,
-            height=self.height,
-            width=self.width,
-            num_frames=self.num_frames,
-            fps=fps,
-            supersample=self.supersample,
-        )
         return {
             "id": f"diorama-{self.split}-{self.seed}-{number}",
             "index": index,
-            "pixel_values": clip.frames.permute(3, 0, 1, 2).contiguous(),
             "captions": captions(scene, self.seed),
             "fps": float(fps),
             "scene": scene.to_json(),
         }
+
+    def __getitem__(self, index: int) -> Clip:
+        described = self.describe(index)
+        clip = render(
+            self._scene(index),
+            height=self.height,
+            width=self.width,
+            num_frames=self.num_frames,
+            fps=described["fps"],
+            supersample=self.supersample,
+        )
+        pixels = clip.frames.permute(3, 0, 1, 2).contiguous()
+        return cast(Clip, described | {"pixel_values": pixels})
+
+    def _scene(self, index: int) -> Scene:
+        return sample_scene(self.seed, self.first_index + index, split=self.split, difficulty=self.difficulty)

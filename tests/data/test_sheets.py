@@ -3,10 +3,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image, ImageSequence
+
 from kinema.data.files import atomic_path
 from kinema.data.pixels import to_frames, to_pixels
 from kinema.data.sheets import contact_sheet, save_gif
-from PIL import Image, ImageSequence
 
 
 def clip(frames: int, height: int, width: int, seed: int = 0) -> np.ndarray:

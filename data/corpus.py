@@ -1,0 +1,127 @@
+"""Diorama written to disk: MP4 files, a manifest and a contact sheet.
+
+    kinema corpus diorama --n 64 --out DIR
+
+Clips come from the same (seed, index) as in training. Finished files are kept, so the same command goes on after a
+kill.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tqdm import tqdm
+
+from .diorama import DioramaDataset
+from .manifest import write_manifest
+from .sheets import contact_sheet
+from .video_io import VideoError, read_video, write_video
+
+SHEET_CLIPS = 16
+
+
+class Shape(NamedTuple):
+    """Which clips, and how they are filmed."""
+
+    seed: int
+    split: str
+    difficulty: tuple[int, int]
+    height: int
+    width: int
+    num_frames: int
+    fps: float
+
+
+def command(args: argparse.Namespace) -> None:
+    """`kinema corpus diorama`."""
+    level = (args.level[0], args.level[-1])
+    shape = Shape(args.seed, args.split, level, args.height, args.width, args.frames, args.fps)
+    manifest = write_corpus(args.out, args.n, shape, workers=args.workers)
+    sys.stdout.write(f"{args.n} clips, {manifest}, {manifest.with_name('sheet.png')}\n")
+
+
+def write_corpus(out: str | Path, count: int, shape: Shape, *, workers: int | None = None) -> Path:
+    """Write the first `count` clips of a corpus.
+
+    Args:
+        out: folder; clips/, manifest.parquet, corpus.json and sheet.png are made in it.
+        count: clips.
+        shape: which corpus, and the clips' shape.
+        workers: processes; None: one a core.
+
+    Returns:
+        Path of the manifest.
+
+    Raises:
+        ValueError: the folder holds another corpus, or the count is not positive.
+    """
+    out = Path(out)
+    if count < 1:
+        raise ValueError(f"{count} clips were asked for; give --n 1 or more")
+    (out / "clips").mkdir(parents=True, exist_ok=True)
+    _claim(out / "corpus.json", shape)
+    workers = min(count, workers or os.cpu_count() or 1)
+    rows: list[dict[str, Any]] = []
+    # fork would copy torch's thread pool in an unusable state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
+        work = [pool.submit(_write_clip, out, index, count, shape) for index in range(count)]
+        for done in tqdm(as_completed(work), total=count, desc="clips", unit="clip", dynamic_ncols=True):
+            rows.append(done.result())
+    rows.sort(key=lambda row: row["path"])
+    manifest = out / "manifest.parquet"
+    write_manifest(manifest, rows)
+    shown = [(row["caption_medium"], read_video(out / row["path"]).frames) for row in rows[:SHEET_CLIPS]]
+    contact_sheet(shown).save(out / "sheet.png")
+    return manifest
+
+
+def _claim(path: Path, shape: Shape) -> None:
+    """Note which corpus the folder holds, and refuse another: the kept clips would not be of it."""
+    wanted = json.loads(json.dumps(shape._asdict()))
+    if path.is_file() and (there := json.loads(path.read_text())) != wanted:
+        changed = ", ".join(
+            f"{key} {there.get(key)} there, {wanted[key]} now" for key in wanted if there.get(key) != wanted[key]
+        )
+        raise ValueError(f"{path.parent} holds another corpus ({changed}); give another --out, or delete that one")
+    path.write_text(json.dumps(wanted))
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _write_clip(out: Path, index: int, count: int, shape: Shape) -> dict[str, Any]:
+    dataset = DioramaDataset(**shape._asdict(), num_clips=count)
+    row = dataset.describe(index)
+    path = Path("clips") / f"{index:06d}.mp4"
+    if not _is_finished(out / path):
+        frames = dataset[index]["pixel_values"].permute(1, 2, 3, 0).numpy()
+        metadata = {"title": row["captions"]["medium"], "scene": row["scene"]}
+        write_video(out / path, frames, shape.fps, metadata=metadata)
+    return {
+        "id": row["id"],
+        "path": path.as_posix(),
+        "start": 0.0,
+        "end": shape.num_frames / shape.fps,
+        "width": shape.width,
+        "height": shape.height,
+        "frames": shape.num_frames,
+        "fps": shape.fps,
+        "duration": shape.num_frames / shape.fps,
+        "scene": row["scene"],
+    } | {f"caption_{level}": text for level, text in row["captions"].items()}
+
+
+def _is_finished(path: Path) -> bool:
+    try:
+        return path.is_file() and len(read_video(path, num_frames=1).frames) == 1
+    except VideoError:
+        return False

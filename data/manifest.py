@@ -1,0 +1,148 @@
+"""Manifests: one row a clip.
+
+Kinema writes Parquet, which pandas and `datasets.load_dataset("parquet")` read as it is. It reads anyone's CSV,
+JSON lines or Parquet whose columns name a file and a caption.
+
+| column                             | meaning                                                             |
+|------------------------------------|---------------------------------------------------------------------|
+| `id`                               | unique name of the clip                                             |
+| `path`                             | media file, relative to the manifest                                |
+| `start`, `end`                     | seconds of the clip in the file; null: from the beginning, to the end |
+| `width`, `height`                  | pixels                                                              |
+| `frames`, `fps`, `duration`        | count, frames per second, seconds                                   |
+| `caption_original`                 | the caption that came with the clip, "" if none                     |
+| `caption_short`, `_medium`, `_dense` | synthetic or exact captions by level, "" if none                  |
+| `scene`                            | exact description as JSON, "" if none                               |
+
+Further columns are kept as they are.
+"""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .files import atomic_path
+
+COLUMNS: dict[str, pa.DataType] = {
+    "id": pa.string(),
+    "path": pa.string(),
+    "start": pa.float64(),
+    "end": pa.float64(),
+    "width": pa.int32(),
+    "height": pa.int32(),
+    "frames": pa.int32(),
+    "fps": pa.float64(),
+    "duration": pa.float64(),
+    "caption_original": pa.string(),
+    "caption_short": pa.string(),
+    "caption_medium": pa.string(),
+    "caption_dense": pa.string(),
+    "scene": pa.string(),
+}
+LEVELS = ("short", "medium", "dense")
+SUFFIXES = (".parquet", ".csv", ".jsonl")
+_PATH_NAMES = ("path", "file", "video", "file_name", "filename", "video_path", "clip")
+_CAPTION_NAMES = ("caption_original", "caption", "text", "prompt", "description")
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be used; the message names the file, what it has and what is needed."""
+
+
+def write_manifest(path: str | Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write rows as Parquet, whole or not at all. Columns that a row lacks are null, or "" for text.
+
+    Raises:
+        ManifestError: a row without id or path, or two rows with one id.
+    """
+    rows = list(rows)
+    seen: set[str] = set()
+    for number, row in enumerate(rows):
+        if not row.get("id") or not row.get("path"):
+            raise ManifestError(
+                f"row {number} of {path} has id {row.get('id')!r} and path {row.get('path')!r}; it needs both"
+            )
+        if row["id"] in seen:
+            raise ManifestError(f"{path} has two rows with the id {row['id']!r}; ids are unique")
+        seen.add(row["id"])
+    extra = sorted({key for row in rows for key in row} - set(COLUMNS))
+    columns = {
+        name: pa.array([row.get(name, "" if kind == pa.string() else None) for row in rows], kind)
+        for name, kind in COLUMNS.items()
+    } | {name: pa.array([row.get(name) for row in rows]) for name in extra}
+    with atomic_path(path) as temporary:
+        pq.write_table(pa.table(columns), temporary)
+
+
+def read_manifest(path: str | Path) -> list[dict[str, Any]]:
+    """Rows of a manifest of Kinema, or of anyone's table of files and captions, with the columns above.
+
+    Args:
+        path: .parquet, .csv (with a header) or .jsonl (one object a line).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ManifestError: an unknown suffix, a broken line, or no column that names files.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; a manifest is a .parquet, .csv or .jsonl file")
+    rows = _read_table(path)
+    if not rows:
+        return []
+    found = list(rows[0])
+    by_name = {name.lower(): name for name in found}
+    path_column = next((by_name[name] for name in _PATH_NAMES if name in by_name), None)
+    caption_column = next((by_name[name] for name in _CAPTION_NAMES if name in by_name), None)
+    if path_column is None:
+        raise ManifestError(
+            f"{path} has the columns {', '.join(found)}; it needs one that names the files, called one of "
+            f"{', '.join(_PATH_NAMES)}"
+        )
+    return [_normal_row(row, path_column, caption_column) for row in rows]
+
+
+def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
+    """The captions of a row by level; an original caption stands in for a missing short one."""
+    found = {level: row.get(f"caption_{level}") or "" for level in LEVELS}
+    found["short"] = found["short"] or row.get("caption_original") or ""
+    return {level: text for level, text in found.items() if text}
+
+
+def _normal_row(row: dict[str, Any], path_column: str, caption_column: str | None) -> dict[str, Any]:
+    normal: dict[str, Any] = {name: "" if kind == pa.string() else None for name, kind in COLUMNS.items()}
+    normal |= {key: value for key, value in row.items() if value is not None}
+    normal["path"] = str(row[path_column] or "")
+    normal["id"] = str(normal["id"] or Path(normal["path"]).with_suffix("").as_posix())
+    if caption_column:
+        normal["caption_original"] = str(row[caption_column] or "")
+    for name, kind in COLUMNS.items():
+        if isinstance(normal[name], str) and kind != pa.string():  # CSV has only text
+            normal[name] = float(normal[name]) if normal[name] else None
+    return normal
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    if path.suffix == ".parquet":
+        try:
+            return pq.read_table(path).to_pylist()
+        except pa.ArrowInvalid as error:
+            raise ManifestError(f"{path} is no Parquet file: {error}") from error
+    if path.suffix == ".csv":
+        with path.open(newline="", encoding="utf-8-sig") as file:
+            return list(csv.DictReader(file))
+    if path.suffix == ".jsonl":
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if line.strip():
+                try:
+                    rows.append(json.loads(line))
+                except json.JSONDecodeError as error:
+                    raise ManifestError(f"line {number} of {path} is not JSON: {error}") from error
+        return rows
+    raise ManifestError(f"{path} ends in {path.suffix!r}; a manifest ends in .parquet, .csv or .jsonl")

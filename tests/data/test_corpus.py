@@ -1,0 +1,40 @@
+"""The corpus on disk: what training sees, in files."""
+
+import numpy as np
+import pytest
+
+from kinema.data.clips import ClipDataset
+from kinema.data.corpus import Shape, write_corpus
+from kinema.data.diorama import DioramaDataset, Scene
+from kinema.data.manifest import read_manifest
+from kinema.data.video_io import read_metadata, read_video
+
+SHAPE = Shape(seed=3, split="train", difficulty=(0, 0), height=32, width=32, num_frames=5, fps=4.0)
+
+
+def test_a_corpus_is_written_once_and_holds_the_training_clips(tmp_path):
+    manifest = write_corpus(tmp_path, 3, SHAPE, workers=1)
+    rows = read_manifest(manifest)
+    dataset = DioramaDataset(**SHAPE._asdict(), num_clips=3)
+    assert [row["id"] for row in rows] == [dataset.describe(i)["id"] for i in range(3)]
+    assert Scene.from_json(rows[1]["scene"]).to_json() == dataset[1]["scene"]
+    frames = read_video(tmp_path / rows[1]["path"]).frames
+    truth = dataset[1]["pixel_values"].permute(1, 2, 3, 0).numpy()
+    assert np.abs(frames.astype(int) - truth).mean() < 8
+    assert read_metadata(tmp_path / rows[1]["path"])["title"] == rows[1]["caption_medium"]
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
+    (tmp_path / rows[2]["path"]).write_bytes(b"half a file")
+    write_corpus(tmp_path, 3, SHAPE, workers=1)
+    changed = [p.name for p in times if p.stat().st_mtime_ns != times[p]]
+    assert changed == ["000002.mp4"]
+    assert len(ClipDataset(manifest, height=32, width=32, num_frames=5, fps=4.0)) == 2  # one of three is held out
+
+
+def test_another_corpus_in_the_same_folder_is_refused(tmp_path):
+    write_corpus(tmp_path, 1, SHAPE, workers=1)
+    with pytest.raises(ValueError, match="seed 3 there, 4 now"):
+        write_corpus(tmp_path, 1, SHAPE._replace(seed=4), workers=1)
+    with pytest.raises(ValueError, match="--n 1 or more"):
+        write_corpus(tmp_path, 0, SHAPE)
