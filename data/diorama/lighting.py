@@ -15,7 +15,7 @@ from .objects import SHAPES
 from .scene import Colour, Kind, Scene, SceneObject
 from .shading import FLOORS, LIGHTS, linear, sun_direction
 from .shapes import Slot, slots_at
-from .tracing import Body, ambient_reaching, first_hits, into_body, light_reaching, normals
+from .tracing import Body, ambient_reaching, columns, first_hits, into_body, light_reaching, normals, take
 
 PIGMENTS: dict[Colour, tuple[float, float, float]] = {  # stored values
     "red": (0.86, 0.09, 0.09), "orange": (0.98, 0.52, 0.06), "yellow": (0.99, 0.87, 0.12),
@@ -152,7 +152,8 @@ def trace(world: World, frame: Tensor, rays: Tensor, base: Tensor, depth: Tensor
         shown = (ident[index] == place + 1).nonzero().squeeze(1)
         index = index[shown]
         if len(index):
-            shade, slot = _shade_object(world, number, frame[index], rays[:, index], points[:, shown], near[index])
+            facts = take(frame, index), take(rays, index), take(points, shown), take(near, index)
+            shade, slot = _shade_object(world, number, *facts)
             colour[index] = shade
             part[index] = (slot + 4).to(torch.uint8)
     own = [(place, hit[0]) for (place, _), hit in zip(world.bodies, hits, strict=True)]
@@ -162,16 +163,16 @@ def trace(world: World, frame: Tensor, rays: Tensor, base: Tensor, depth: Tensor
 def _shade_floor(world: World, frame: Tensor, rays: Tensor, depth: Tensor, lit: Tensor, colour: Tensor) -> None:
     """Darkens floor rays, in place, where objects keep the light away."""
     index = (lit & (depth < FAR)).nonzero().squeeze(1)
-    frame = frame[index]
-    points = world.origin.t()[:, frame] + depth[index] * rays[:, index]
-    sun = world.sun.t()[:, frame]
+    frame = take(frame, index)
+    points = columns(world.origin, frame) + take(depth, index) * take(rays, index)
+    sun = columns(world.sun, frame)
     sunlight, skylight = torch.ones_like(points[0]), torch.ones_like(points[0])
     for _, body in world.bodies:
         sunlight = torch.minimum(sunlight, light_reaching(body, frame, points, sun))
         skylight = torch.minimum(skylight, ambient_reaching(body, frame, points))
     changed = ((sunlight < 1) | (skylight < 1)).nonzero().squeeze(1)
     frame, where = frame[changed], index[changed]
-    direct, ambient = world.floor_sun[frame], world.floor_sky[frame]
+    direct, ambient = world.floor_sun.index_select(0, frame), world.floor_sky.index_select(0, frame)
     share = direct / (direct + ambient)
     factor = share * sunlight[changed, None] + (1 - share) * skylight[changed, None]
     colour[where] = colour[where] * factor
@@ -182,31 +183,31 @@ def _shade_object(
 ) -> tuple[Tensor, Tensor]:
     """Linear colours (M, 3) and paint slots (M,) of points (3, M), in its own axes, on body `number`."""
     body = world.bodies[number][1]
-    phase = body.pose.phase[frame]
+    phase = take(body.pose.phase, frame)
     normal = normals(body, points, phase)
     slot = slots_at(body.shape, points[0], points[1], points[2], phase)
-    sun = world.sun.t()[:, frame]
+    sun = columns(world.sun, frame)
     sun_local = into_body(body, frame, sun)
     upright = torch.tensor([[0.0], [1.0], [0.0]], device=rays.device).expand(3, len(frame))
     eye_local = -into_body(body, frame, rays)
     facing = (normal * sun_local).sum(0).clamp_(0, 1)
     upward = (normal * into_body(body, frame, upright)).sum(0)
-    place = world.origin.t()[:, frame] + depth * rays
+    place = columns(world.origin, frame) + depth * rays
     open_sun = torch.ones_like(facing)
     for other, (_, caster) in enumerate(world.bodies):
         if other != number:
             open_sun = torch.minimum(open_sun, light_reaching(caster, frame, place, sun))
         elif not body.shape.convex:
             open_sun = torch.minimum(open_sun, light_reaching(caster, frame, place, sun, bias=0.08))
-    sky, sunlight = world.skylight[frame], world.sunlight[frame]
+    sky, sunlight = world.skylight.index_select(0, frame), world.sunlight.index_select(0, frame)
     mix = (0.5 + 0.5 * upward).unsqueeze(1)
     near_floor = (place[1] * 2.5).clamp_(0, 1).mul_(0.35).add_(0.65).unsqueeze(1)
-    ambient = torch.lerp(0.6 * world.bounce[frame] + 0.25 * sky, sky, mix) * near_floor
+    ambient = torch.lerp(0.6 * world.bounce.index_select(0, frame) + 0.25 * sky, sky, mix) * near_floor
     direct = sunlight * (facing * open_sun).unsqueeze(1)
     half = sun_local + eye_local
     half = half / half.norm(dim=0).clamp_(min=1e-6)
     gloss = (normal * half).sum(0).clamp_(0, 1) ** 32
     rim = (1 - (normal * eye_local).sum(0).clamp_(0, 1)) ** 3
     shine = (0.16 * gloss * open_sun).unsqueeze(1) * sunlight
-    shine = shine + (0.10 * rim * (0.6 + 0.4 * upward)).unsqueeze(1) * world.horizon[frame]
+    shine = shine + (0.10 * rim * (0.6 + 0.4 * upward)).unsqueeze(1) * world.horizon.index_select(0, frame)
     return body.palette[frame, slot] * (ambient + direct * 1.12) + shine, slot

@@ -28,9 +28,19 @@ class Body:
     palette: Tensor  # (T, slots, 3) linear colours
 
 
+def take(values: Tensor, index: Tensor) -> Tensor:
+    """values[..., index]; several times faster on a CPU than indexing."""
+    return values.index_select(-1, index)
+
+
+def columns(table: Tensor, frame: Tensor) -> Tensor:
+    """Rows of a table (F, D) for each ray's frame, as columns (D, N)."""
+    return table.t().contiguous().index_select(1, frame)
+
+
 def into_body(body: Body, frame: Tensor, vectors: Tensor) -> Tensor:
     """World directions (3, N) to the body's axes, lengths kept."""
-    rotation = body.pose.rotation.flatten(1).t()[:, frame]  # (9, N), row-major
+    rotation = columns(body.pose.rotation.flatten(1), frame)  # (9, N), row-major
     return torch.stack(
         [rotation[i] * vectors[0] + rotation[3 + i] * vectors[1] + rotation[6 + i] * vectors[2] for i in range(3)]
     )
@@ -56,21 +66,22 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
     """
     pose = body.pose
     away = pose.centre - origin  # (T, 3)
-    to = away.t()[:, frame]
+    to = columns(away, frame)
     along = (to * rays).sum(0)
-    room = (_within(body, body.reach) - (away**2).sum(-1))[frame] + along * along
+    room = take(_within(body, body.reach) - (away**2).sum(-1), frame) + along * along
     index = ((room > 0) & (along > 0)).nonzero().squeeze(1)
-    frame, ray = frame[index], rays[:, index]
-    scale = pose.scale[frame]
+    frame, ray = take(frame, index), take(rays, index)
+    scale = take(pose.scale, frame)
     ray = into_body(body, frame, ray)
-    start = -into_body(body, frame, to[:, index]) / scale
+    start = -into_body(body, frame, take(to, index)) / scale
     half = torch.tensor(body.shape.half, device=rays.device) + body.shape.slack
     near, far = box_span(half, start, ray)
     near = near.clamp_(min=0)
     inside = (near < far).nonzero().squeeze(1)
-    index, frame = index[inside], frame[inside]
-    state = torch.cat([start[:, inside], ray[:, inside], pose.phase[frame][None], far[inside][None]])
-    travelled, live = near[inside], torch.arange(len(inside), device=rays.device)
+    index, frame = take(index, inside), take(frame, inside)
+    start, ray, far = take(start, inside), take(ray, inside), take(far, inside)
+    state = torch.cat([start, ray, take(pose.phase, frame)[None], far[None]])
+    travelled, live = take(near, inside), torch.arange(len(inside), device=rays.device)
     found: list[tuple[Tensor, Tensor]] = []
     for steps in STEPS:
         if not len(live):
@@ -83,14 +94,14 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
         hit = gap.abs() < SURFACE
         going = ~hit & (travelled < state[7])
         done = hit.nonzero().squeeze(1)
-        found.append((live[done], travelled[done]))
+        found.append((take(live, done), take(travelled, done)))
         keep = going.nonzero().squeeze(1)
-        state, travelled, live = state[:, keep], travelled[keep], live[keep]
+        state, travelled, live = take(state, keep), take(travelled, keep), take(live, keep)
     if not found:
         return index, near[:0], start[:, :0]
     which, travelled = torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
-    points = torch.addcmul(start[:, inside][:, which], ray[:, inside][:, which], travelled)
-    return index[which], travelled * pose.scale[frame[which]], points
+    points = torch.addcmul(take(start, which), take(ray, which), travelled)
+    return take(index, which), travelled * take(pose.scale, take(frame, which)), points
 
 
 def normals(body: Body, points: Tensor, phase: Tensor) -> Tensor:
@@ -106,22 +117,22 @@ def normals(body: Body, points: Tensor, phase: Tensor) -> Tensor:
 def light_reaching(body: Body, frame: Tensor, points: Tensor, sun: Tensor, bias: float = 0.0) -> Tensor:
     """Share (N,) of light from direction `sun` (3, N) that passes the body on its way to world points (3, N)."""
     pose = body.pose
-    to = pose.centre.t()[:, frame] - points
+    to = columns(pose.centre, frame) - points
     along = (to * sun).sum(0)
-    room = _within(body, 1.15 * body.reach)[frame] - (to * to).sum(0) + along * along
-    index = ((room > 0) & (along > -body.reach[frame])).nonzero().squeeze(1)
+    room = take(_within(body, 1.15 * body.reach), frame) - (to * to).sum(0) + along * along
+    index = ((room > 0) & (along > -take(body.reach, frame))).nonzero().squeeze(1)
     share = torch.ones_like(along)
-    frame = frame[index]
-    scale = pose.scale[frame]
-    ray = into_body(body, frame, sun[:, index])
-    start = -into_body(body, frame, to[:, index]) / scale
+    frame = take(frame, index)
+    scale = take(pose.scale, frame)
+    ray = into_body(body, frame, take(sun, index))
+    start = -into_body(body, frame, take(to, index)) / scale
     margin = 0.09
     half = torch.tensor(body.shape.half, device=points.device) + margin
     near, far = box_span(half, start, ray)
     near = near.clamp_(min=bias)
     inside = (near < far).nonzero().squeeze(1)
-    index, start, ray = index[inside], start[:, inside], ray[:, inside]
-    travelled, far, phase = near[inside], far[inside], pose.phase[frame[inside]]
+    index, start, ray = take(index, inside), take(start, inside), take(ray, inside)
+    travelled, far, phase = take(near, inside), take(far, inside), take(pose.phase, take(frame, inside))
     least = torch.ones_like(travelled)
     for _ in range(SHADOW_STEPS):
         x, y, z = torch.addcmul(start, ray, travelled).unbind(0)
@@ -136,11 +147,11 @@ def light_reaching(body: Body, frame: Tensor, points: Tensor, sun: Tensor, bias:
 def ambient_reaching(body: Body, frame: Tensor, points: Tensor) -> Tensor:
     """Share (N,) of sky light that reaches world points (3, N) beside the body: the dark line under things."""
     pose = body.pose
-    to = pose.centre.t()[:, frame] - points
-    index = ((to * to).sum(0) < _within(body, body.reach + 0.25)[frame]).nonzero().squeeze(1)
+    to = columns(pose.centre, frame) - points
+    index = ((to * to).sum(0) < take(_within(body, body.reach + 0.25), frame)).nonzero().squeeze(1)
     share = torch.ones(points.shape[1], device=points.device)
-    frame = frame[index]
-    local = -into_body(body, frame, to[:, index]) / pose.scale[frame]
-    gap = distance(body.shape, local[0], local[1], local[2], pose.phase[frame])
+    frame = take(frame, index)
+    local = -into_body(body, frame, take(to, index)) / take(pose.scale, frame)
+    gap = distance(body.shape, local[0], local[1], local[2], take(pose.phase, frame))
     share[index] = 0.35 + 0.65 * (gap * 2.8).clamp_(0, 1).sqrt_()
     return share
