@@ -6,7 +6,7 @@ from typing import Any
 
 import diffusers
 import torch
-from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 import kinema
 

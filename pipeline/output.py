@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.utils import BaseOutput
+from diffusers.utils.outputs import BaseOutput
 
 from .provenance import Provenance
 from .saving import save_video
@@ -55,7 +55,7 @@ class KinemaPipelineOutput(BaseOutput):
         """Write the videos, with their provenance inside.
 
         Args:
-            path: .mp4, .mov or .mkv; .gif; or .png for single frames. Several videos get "-0", "-1" … before
+            path: .mp4, .m4v, .mov or .mkv; .gif; or .png for single frames. Several videos get "-0", "-1" … before
                 the suffix.
 
         Returns:

@@ -123,7 +123,7 @@ class KinemaPipeline(DiffusionPipeline):
 
     @property
     def _own_guidance(self) -> Guidance:
-        own = self.config
+        own: Any = self.config
         return Guidance(own.default_guidance, (own.default_guidance_lowest, own.default_guidance_highest))
 
     @property
@@ -281,7 +281,8 @@ class KinemaPipeline(DiffusionPipeline):
         """
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
-        own, shape = self.config, {}
+        own: Any = self.config
+        shape: dict[str, int] = {}
         if canvas is not None:
             shape = dict(zip(("num_frames", "height", "width"), self.grid.pixel_shape(canvas.latents.shape[-3:])))
         height = first_given(height, shape.get("height"), own.default_height)
@@ -388,7 +389,7 @@ class KinemaPipeline(DiffusionPipeline):
             progress_bar.update()
             return latents
 
-        with self.progress_bar(total=self._num_timesteps) as progress_bar:
+        with self.progress_bar(total=self._num_timesteps) as progress_bar:  # pyright: ignore[reportCallIssue]
             result = sample(predict, step, canvas, noise, levels, on_step_end, lambda: self.interrupt)
         self._current_timestep = None
 

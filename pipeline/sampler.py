@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers.schedulers import FlowMatchEulerDiscreteScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import FlowMatchEulerDiscreteScheduler
 
 from ..dit.flow import add_noise
 from .canvas import Canvas
@@ -55,13 +55,13 @@ def flow_sigmas(
         raise SchedulerError(f"{name} takes no sigmas of its own; leave them out and give num_inference_steps")
     if sigmas is not None:
         options["sigmas"] = np.asarray(sigmas, np.float32)
-    elif isinstance(scheduler, FlowMatchEulerDiscreteScheduler):
+    elif _is_euler(scheduler):
         # Its own levels end at 1/1000, which would waste the last step.
         options["sigmas"] = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
     scheduler.set_timesteps(num_inference_steps, **options)
 
-    levels = getattr(scheduler, "sigmas", None)
-    if config.get("prediction_type", "flow_prediction") == "flow_prediction" and torch.is_tensor(levels):
+    levels: Any = getattr(scheduler, "sigmas", None)
+    if config.get("prediction_type", "flow_prediction") == "flow_prediction" and levels is not None:
         levels = levels.float().cpu()
         timesteps = scheduler.timesteps.float().cpu()
         thousandths = levels[:-1] * config.num_train_timesteps
@@ -73,6 +73,10 @@ def flow_sigmas(
         f'use_flow_sigmas: {name}.from_config(pipe.scheduler.config, prediction_type="flow_prediction", '
         "use_flow_sigmas=True)"
     )
+
+
+def _is_euler(scheduler: Any) -> bool:
+    return isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
 
 
 def dynamic_shift(config: Any, num_tokens: int) -> float:
@@ -136,7 +140,7 @@ def choose_step(
     rows = levels[:, canvas.unknown_frames.cpu()]
     if torch.equal(rows, scheduler.sigmas.float().cpu()[:, None].expand(-1, rows.shape[1])):
         return scheduler_step(scheduler, generators)
-    if isinstance(scheduler, FlowMatchEulerDiscreteScheduler) and not scheduler.config.stochastic_sampling:
+    if _is_euler(scheduler) and not scheduler.config["stochastic_sampling"]:
         return euler_step(levels)
     raise SchedulerError(
         f"{type(scheduler).__name__} needs one noise level for all frames and a start from pure noise; this "

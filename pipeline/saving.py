@@ -8,7 +8,7 @@ from PIL import Image, PngImagePlugin
 from ..data.files import atomic_path
 from .provenance import KEY, Provenance
 
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv")
+VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv")
 
 
 def check_suffix(path: str | Path, num_frames: int) -> None:

@@ -1,6 +1,6 @@
 """Prompts on their way to the denoiser: encoded, laid along the frames, repeated and stacked for guidance."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -54,12 +54,14 @@ class TextBatch(NamedTuple):
         """Each row as many times as there are videos of it, side by side."""
         if videos_per_prompt == 1:
             return self
-        return type(self)(*(t if t is None else t.repeat_interleave(videos_per_prompt, dim=0) for t in self))
+        return self._each(lambda tensor: tensor.repeat_interleave(videos_per_prompt, dim=0))
 
     def to(self, device: torch.device, dtype: torch.dtype | None = None) -> Self:
         """On a device, the embeddings in a dtype."""
-        moved = (t if t is None else t.to(device, None if t.dtype == torch.bool else dtype) for t in self)
-        return type(self)(*moved)
+        return self._each(lambda tensor: tensor.to(device, None if tensor.dtype == torch.bool else dtype))
+
+    def _each(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Self:
+        return self._replace(**{k: change(v) for k, v in self._asdict().items() if v is not None})
 
     def stacked(self) -> tuple[torch.Tensor, torch.Tensor]:
         """Negative rows above positive ones, the shorter texts padded: (2B, L, D) and their mask."""
