@@ -100,7 +100,8 @@ def render_many(
     device = torch.device(device)
     room = BATCH_PIXELS.get(device.type, BATCH_PIXELS["cuda"])
     step = max(1, room // (height * width * num_frames))
-    with torch.inference_mode():
+    # a caller's autocast (a validation that renders as it goes) must not reach the geometry
+    with torch.inference_mode(), torch.autocast(device.type, enabled=False):
         film = _Film(height, width, supersample, clock(num_frames, fps, device))
         passes = [_render(list(scenes[i : i + step]), film) for i in range(0, len(scenes), step)]
     return [clip for each in passes for clip in each]

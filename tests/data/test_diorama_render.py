@@ -270,3 +270,11 @@ def test_travel_finishes_within_long_clips():
         if scene.objects[0].motion.action in TRAVEL and scene.camera.move == "static":
             clip = render(scene, height=16, width=16, num_frames=3, fps=0.2, supersample=1)
             assert bool((clip.tracks.area[0] > 0).all())
+
+
+def test_a_callers_autocast_does_not_change_a_pixel():
+    scene = sample_scene(0, 1, difficulty=(0, 0))
+    shape = {"height": 24, "width": 24, "num_frames": 2, "fps": 2.0}
+    plain = render(scene, **shape).frames
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(render(scene, **shape).frames, plain)
