@@ -64,10 +64,10 @@ def train(
     run = trainer.start_run(config, "dit", out)
     device, learns_text = run.accelerator.device, run.train.train_text_encoder
     vae_model, text = vae_model.to(device), text.to(device)
+    # First of all, since encoding clips draws from the generator that the weights are drawn from.
+    model = build_transformer(config, vae_model, text)
     dataset = open_latents(config, vae_model, latents or out.parent / "latents")
     stride = temporal_stride(vae_model)
-
-    model = build_transformer(config, vae_model, text)
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if run.train.compile:
