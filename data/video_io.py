@@ -1,0 +1,34 @@
+"""Video files in and out, through PyAV: `read_video`, `iter_video`, `probe`, `read_metadata`, `write_video`.
+
+Errors are `VideoError`s with a path, a time and a cause; `video_probe` draws their tree.
+"""
+
+from .video_probe import (
+    VideoDamageError,
+    VideoError,
+    VideoInfo,
+    VideoOpenError,
+    VideoRangeError,
+    VideoWarning,
+    VideoWriteError,
+    probe,
+    read_metadata,
+)
+from .video_read import Video, iter_video, read_video
+from .video_write import write_video
+
+__all__ = [
+    "Video",
+    "VideoDamageError",
+    "VideoError",
+    "VideoInfo",
+    "VideoOpenError",
+    "VideoRangeError",
+    "VideoWarning",
+    "VideoWriteError",
+    "iter_video",
+    "probe",
+    "read_metadata",
+    "read_video",
+    "write_video",
+]

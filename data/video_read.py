@@ -1,0 +1,340 @@
+"""Reading video files into frames, at their own times or at a chosen frame rate.
+
+Times are seconds from the first frame. Alpha is composited over black, as players show it. Frames come
+with square pixels and turned as the file asks. High dynamic range is not tone-mapped.
+"""
+
+import math
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal
+
+import av
+import av.container
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from .video_probe import (
+    Orientation,
+    VideoDamageError,
+    VideoError,
+    VideoOpenError,
+    VideoRangeError,
+    VideoWarning,
+    average_fps,
+    describe,
+    display_size,
+    open_video,
+    orientation,
+    read_tags,
+    stream_duration,
+)
+
+GRACE = 1e-3  # seconds; many containers round times to milliseconds
+SEEK_FROM = 1.0  # seconds; reading from the start is cheaper than seeking to anything earlier
+
+UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED
+# swscale flags: bicubic | full chroma interpolation | full chroma input | accurate rounding.
+SCALER = 0x4 | 0x2000 | 0x4000 | 0x40000
+
+
+@dataclass(frozen=True)
+class Video:
+    """Frames of a video file."""
+
+    frames: np.ndarray  # uint8 (T, H, W, 3)
+    times: np.ndarray  # float64 (T,), seconds from the file's first frame
+    fps: float  # the rate asked for, otherwise the file's average
+    metadata: dict[str, str]
+    has_audio: bool
+    path: Path
+    error: VideoError | None = None  # why the video ends early, when on_error="readable" met damage
+
+
+def read_video(
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    fps: float | None = None,
+    num_frames: int | None = None,
+    size: tuple[int, int] | None = None,
+    on_error: Literal["raise", "readable"] = "raise",
+) -> Video:
+    """Read part of a video file into memory.
+
+    Args:
+        path: a file in any container and codec that FFmpeg knows.
+        start: seconds from the first frame.
+        end: seconds, exclusive; None reads to the end.
+        fps: frames per second of the result: frame k is what is on screen at start + k / fps. None keeps the
+            file's own frames, whatever their times.
+        num_frames: at most this many frames; a shorter video gives fewer.
+        size: (height, width) in pixels: frames are scaled to cover it, then cropped about their centre.
+        on_error: "raise", or "readable" to get what is before the damage, with a `VideoWarning`.
+
+    Raises:
+        VideoOpenError: missing, empty, not a video, or nothing in it can be decoded.
+        VideoDamageError: the asked-for part is damaged or cut off; its `time` says from when on.
+        VideoRangeError: `start` lies after the end of the video.
+    """
+    if num_frames is not None and num_frames < 1:
+        raise ValueError(f"num_frames is {num_frames}; it needs to be at least 1")
+    reader = _Reader(path, start, end, fps, size, on_error)
+    pairs = list(islice(reader, num_frames))
+    times = np.array([time for time, _ in pairs])
+    if fps is None:
+        fps = reader.fps or (len(times) - 1) / max(times[-1] - times[0], GRACE) or 1.0
+    return Video(
+        frames=np.stack([frame for _, frame in pairs]),
+        times=times,
+        fps=float(fps),
+        metadata=reader.metadata,
+        has_audio=reader.has_audio,
+        path=Path(path),
+        error=reader.error,
+    )
+
+
+def iter_video(
+    path: str | Path,
+    *,
+    start: float = 0.0,
+    end: float | None = None,
+    fps: float | None = None,
+    size: tuple[int, int] | None = None,
+    on_error: Literal["raise", "readable"] = "raise",
+) -> Iterator[tuple[float, np.ndarray]]:
+    """Read a video frame by frame, in memory that does not grow with its length.
+
+    Yields:
+        (seconds from the first frame, uint8 (H, W, 3)). Arguments and errors are those of `read_video`.
+    """
+    return iter(_Reader(path, start, end, fps, size, on_error))
+
+
+class _Reader:
+    """One pass over part of a file; what it learns of the file is in its attributes afterwards."""
+
+    def __init__(
+        self,
+        path: str | Path,
+        start: float,
+        end: float | None,
+        fps: float | None,
+        size: tuple[int, int] | None,
+        on_error: str,
+    ) -> None:
+        if start < 0 or (end is not None and end <= start):
+            raise ValueError(f"{path}: the part from {start} s to {end} s is empty; it needs 0 <= start < end")
+        if fps is not None and not (fps > 0 and math.isfinite(fps)):
+            raise ValueError(f"{path}: fps is {fps}; it needs to be a positive number")
+        if size is not None and min(size) < 1:
+            raise ValueError(f"{path}: size is {size}; it needs (height, width) of at least 1 pixel")
+        if on_error not in ("raise", "readable"):
+            raise ValueError(f'on_error is {on_error!r}; it needs to be "raise" or "readable"')
+        self.path, self.start, self.end, self.rate = Path(path), start, end, fps
+        self.size, self.on_error = size, on_error
+        self.fps: float | None = None
+        self.metadata: dict[str, str] = {}
+        self.has_audio = False
+        self.error: VideoError | None = None
+        self.last_end = 0.0  # seconds at which the last decoded frame ends
+        self.sample_aspect: Any = None
+
+    def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
+        converter = None
+        shown, pixels = None, np.empty(0)
+        for time, frame in self._chosen():
+            if converter is None:
+                converter = _Converter(frame, self.sample_aspect, self.metadata, self.size)
+            if frame is not shown:
+                shown, pixels = frame, converter(frame)
+            yield time, pixels
+        if shown is None:
+            if self.error is not None:
+                raise self.error
+            raise VideoRangeError(
+                self.path,
+                None,
+                f"it has no frame at {self.start:.3f} s or later; it ends at {self.last_end:.3f} s",
+            )
+
+    def _chosen(self) -> Iterator[tuple[float, Any]]:
+        """The frames of the asked-for part, at their own times or at those of the asked-for rate."""
+        end = math.inf if self.end is None else self.end - GRACE
+        if self.rate is None:
+            for time, frame in self._decoded():
+                if time >= end:
+                    return
+                if time >= self.start - GRACE or self.start == 0:
+                    yield time, frame
+            return
+        count, shown = 0, None
+        for time, frame in self._decoded():
+            while shown is not None and (at := self.start + count / self.rate) < min(time - GRACE, end):
+                yield at, shown
+                count += 1
+            if time >= end:
+                return
+            shown = frame
+        while shown is not None and (at := self.start + count / self.rate) < min(self.last_end - GRACE, end):
+            yield at, shown
+            count += 1
+
+    def _decoded(self) -> Iterator[tuple[float, Any]]:
+        """(time, frame) from a keyframe at or before the start on, sought or else read from the beginning."""
+        last = -math.inf
+        if self.start >= SEEK_FROM:
+            try:
+                for time, frame in self._decode(self.start):
+                    if last == -math.inf and time > self.start + GRACE:
+                        break  # the seek went too far
+                    last = time
+                    yield time, frame
+                else:
+                    if last > -math.inf:
+                        return
+            except VideoDamageError:
+                pass  # it may be the seek's: read from the beginning, where errors count
+        try:
+            for time, frame in self._decode(0.0):
+                if time > last:
+                    last = time
+                    yield time, frame
+        except VideoDamageError as error:
+            if self.on_error == "raise":
+                raise
+            self.error = error
+            warnings.warn(f"{error}; read up to there", VideoWarning, stacklevel=2)
+
+    def _decode(self, seek_to: float) -> Iterator[tuple[float, Any]]:
+        with open_video(self.path) as (container, stream):
+            self.sample_aspect = stream.sample_aspect_ratio
+            self.metadata = read_tags(container)
+            self.has_audio, self.fps = bool(container.streams.audio), average_fps(stream)
+            period = 1 / self.fps if self.fps else 0.04
+            origin = stream.start_time
+            if seek_to:
+                if origin is None:
+                    return
+                try:
+                    container.seek(origin + int(seek_to / stream.time_base), stream=stream)
+                except av.FFmpegError:
+                    return
+            decoder = _decoder(stream)
+            count, gap, self.last_end = 0, period, 0.0
+            try:
+                for frame in _frames(container, stream, decoder):
+                    if frame.pts is None:
+                        time = count * period
+                    else:
+                        origin = frame.pts if origin is None else origin
+                        time = float((frame.pts - origin) * (frame.time_base or stream.time_base))
+                    duration = float((getattr(frame, "duration", 0) or 0) * stream.time_base) or period
+                    gap = max(gap, time + duration - self.last_end) if count else gap
+                    count, self.last_end = count + 1, time + duration
+                    yield time, frame
+            except (av.FFmpegError, _Damage) as error:
+                if not count:
+                    raise VideoOpenError(
+                        self.path, 0.0, f"nothing in it can be decoded ({describe(error)})"
+                    ) from None
+                raise VideoDamageError(
+                    self.path, self.last_end, f"the data is damaged or cut off ({describe(error)})"
+                ) from None
+            if not count and not seek_to:
+                raise VideoOpenError(self.path, None, "the file has a video stream without a frame")
+            announced = stream_duration(container, stream)
+            if count and announced and announced - self.last_end > max(3 * gap, 0.1):
+                raise VideoDamageError(
+                    self.path, self.last_end, f"the file breaks off: it announces {announced:.3f} s of video"
+                )
+
+
+class _Damage(Exception):
+    """The decoder hid damage in a frame, or the container marked a packet as damaged."""
+
+
+def _decoder(stream: Any) -> Any:
+    """The stream's own decoder, told to report damage; for VP8 and VP9 with alpha, the one that knows alpha."""
+    context = stream.codec_context
+    if stream.metadata.get("alpha_mode") == "1" and context.name in ("vp8", "vp9"):
+        try:
+            return av.CodecContext.create({"vp8": "libvpx", "vp9": "libvpx-vp9"}[context.name], "r")
+        except ValueError:  # this build of FFmpeg lacks it; alpha is then dropped, as by the plain decoder
+            return context
+    context.options = {"err_detect": "explode"}
+    return context
+
+
+def _frames(container: Any, stream: Any, decoder: Any) -> Iterator[Any]:
+    """All decoded frames up to the first damage; those that the decoder holds at an error come before it."""
+    packets = iter(container.demux(stream))
+    while True:
+        try:
+            packet = next(packets, None)
+            if packet is None:
+                return
+            if packet.is_corrupt:
+                raise _Damage("a packet is incomplete")
+            frames = decoder.decode(packet)
+        except (av.FFmpegError, _Damage) as error:
+            yield from _held_frames(decoder)
+            raise error
+        for frame in frames:
+            if frame.is_corrupt:
+                raise _Damage("a frame is incomplete")
+            yield frame
+
+
+def _held_frames(decoder: Any) -> Iterator[Any]:
+    try:
+        for frame in decoder.decode(None):
+            if frame.is_corrupt:
+                return
+            yield frame
+    except av.FFmpegError:
+        return  # the error that led here is the one to report
+
+
+class _Converter:
+    """Decoded frames as uint8 (H, W, 3) arrays of one size."""
+
+    def __init__(
+        self, frame: Any, sample_aspect: Any, metadata: dict[str, str], size: tuple[int, int] | None
+    ) -> None:
+        self.turn: Orientation = orientation(frame)
+        whole = display_size(frame, sample_aspect, {})
+        shown = display_size(frame, sample_aspect, metadata)  # less than the whole where sides were padded
+        self.output = size or shown
+        scale = max(out / side for out, side in zip(self.output, shown))
+        visible = [max(out, round(side * scale)) for out, side in zip(self.output, shown)]
+        self.corner = [(side - out) // 2 for side, out in zip(visible, self.output)]
+        rows, columns = (side + round(scale * (w - s)) for side, w, s in zip(visible, whole, shown))
+        self.scaled = (columns, rows) if self.turn.transpose else (rows, columns)
+        self.scaler = VideoReformatter()
+
+    def __call__(self, frame: Any) -> np.ndarray:
+        names = {component.is_alpha for component in frame.format.components}
+        alpha = True in names or frame.format.name == "pal8"
+        colorspace = None
+        if not frame.format.is_rgb and frame.colorspace == UNSPECIFIED:  # by height, as players guess
+            colorspace = "ITU709" if frame.height >= 720 else "ITU601"
+        pixels = self.scaler.reformat(
+            frame,
+            width=self.scaled[1],
+            height=self.scaled[0],
+            format="rgba" if alpha else "rgb24",
+            src_colorspace=colorspace,
+            interpolation=SCALER,
+        ).to_ndarray()
+        if alpha:
+            opacity = pixels[..., 3:].astype(np.uint16)
+            pixels = ((pixels[..., :3] * opacity + 127) // 255).astype(np.uint8)
+        top, left = self.corner
+        height, width = self.output
+        return np.ascontiguousarray(self.turn.apply(pixels)[top : top + height, left : left + width])
