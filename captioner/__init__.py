@@ -1,0 +1,1 @@
+"""Raw videos in, captioned and scored clips out."""
