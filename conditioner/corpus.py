@@ -9,18 +9,16 @@ from typing import Any
 import torch
 
 from ..configs.schema import DataConfig
+from ..data.manifest import captions_of
 
 
-def some_captions(data: DataConfig, dataset: Any, seed: int, clips: int) -> list[str]:
-    """Captions at all levels of up to `clips` clips, in order; for Diorama without rendering them."""
+def some_captions(data: DataConfig, dataset: Any, clips: int) -> list[str]:
+    """Captions at all levels of up to `clips` clips, in order; without rendering or decoding them."""
     count = min(clips, len(dataset))
     if data.source == "diorama":
-        from ..data.diorama import captions, sample_scene
-
-        scenes = (sample_scene(seed, i, split=data.split, difficulty=data.difficulty) for i in range(count))
-        found = [captions(scene, seed) for scene in scenes]
+        found = [dataset.describe(i)["captions"] for i in range(count)]
     else:
-        found = [dataset.captions(i) for i in range(count)]
+        found = [captions_of(row) for row in dataset.rows[:count]]
     return [text for each in found for text in each.values() if text]
 
 

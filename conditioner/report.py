@@ -38,11 +38,9 @@ def evaluate(
         range(0, count, batch_size), desc="held-out clips", leave=False, disable=count <= batch_size
     ):
         items = [dataset[i] for i in range(start, min(start + batch_size, count))]
-        frames = torch.stack([item["pixel_values"] for item in items])
-        fps = torch.tensor([item["fps"] for item in items], device=model.device)
-        features, tokens = model.encode_video(frames, fps)
-        videos.append(features)
-        written += model.caption_tokens(tokens, LEVEL)
+        seen = [model.encode_video(item["pixel_values"][None], item["fps"]) for item in items]
+        videos += [features for features, _ in seen]
+        written += model.caption_tokens(torch.cat([tokens for _, tokens in seen]), LEVEL)
         told += [_densest(item["captions"]) for item in items]
         facts += [facts_of(item["scene"]) for item in items]
         for item, caption in zip(items, written[start:]):

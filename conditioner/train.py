@@ -19,7 +19,7 @@ from torch.utils.data import Dataset
 
 from .. import trainer
 from ..configs import Config
-from ..configs.schema import DataConfig
+from ..configs.schema import ConditionerConfig, DataConfig
 from ..data.source import open_dataset
 from .captioner import ContrastiveCaptioner
 from .corpus import fact_keys, known_words, some_captions
@@ -49,7 +49,7 @@ def train(config: Config, out: Path) -> Path:
     dataset = open_dataset(data, seed=config.seed, split=data.split)
     heldout = open_dataset(data, seed=config.seed, split="heldout")
 
-    texts = some_captions(data, dataset, config.seed, CORPUS_CLIPS)
+    texts = some_captions(data, dataset, CORPUS_CLIPS)
     model = ContrastiveCaptioner(
         **settings.model_dump(),
         vocabulary=known_words(data, texts),
@@ -64,18 +64,15 @@ def train(config: Config, out: Path) -> Path:
     ema = trainer.make_ema(run, ddp)
     first = trainer.resume(run, ema)
 
-    for step, batches in trainer.training_steps(run, dataset, collate, first):
+    for step, batches in trainer.training_steps(run, dataset, Collate(settings), first):
         trainer.set_learning_rates(run, optimizers, step)
         values: dict[str, Any] = {}
         for batch in batches:
             with run.accelerator.accumulate(ddp):
-                pixels, times = select_frames(
-                    batch["pixel_values"], batch["fps"], settings.num_frames, settings.image_size
-                )
                 captions, levels = draw_captions(batch, data.caption_mix)
                 input_ids = model.tokenize(captions, levels).input_ids
                 keys = torch.stack([meaning_keys(captions).to(input_ids.device), batch["fact_key"]], dim=1)
-                output = ddp(pixels, times, input_ids)
+                output = ddp(batch["pixel_values"], batch["times"], input_ids)
                 video, text, keys = gather(output.video_features, output.text_features, keys)
                 contrast = contrastive_loss(
                     video, text, positive_pairs(keys), output.logit_scale, output.logit_bias
@@ -115,14 +112,27 @@ def sparse_frames(data: DataConfig, num_frames: int) -> DataConfig:
     return data.model_copy(update={"num_frames": num_frames, **rates})
 
 
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Clip items as a batch: pixel_values uint8 (B, 3, T, H, W), fps (B,), captions, fact_key (B,)."""
-    return {
-        "pixel_values": torch.stack([item["pixel_values"] for item in items]),
-        "fps": torch.tensor([item["fps"] for item in items], dtype=torch.float32),
-        "captions": [item["captions"] for item in items],
-        "fact_key": fact_keys(item["scene"] for item in items),
-    }
+class Collate:
+    """Clip items of any shape as a batch of what the model looks at.
+
+    "pixel_values" (B, 3, K, S, S) in [-1, 1], "times" (B, K) in seconds, "captions", "fact_key" (B,).
+    """
+
+    def __init__(self, settings: ConditionerConfig) -> None:
+        self.num_frames, self.image_size = settings.num_frames, settings.image_size
+
+    def __call__(self, items: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """A batch of clip items."""
+        clips = [
+            select_frames(item["pixel_values"][None], item["fps"], self.num_frames, self.image_size)
+            for item in items
+        ]
+        return {
+            "pixel_values": torch.cat([pixels for pixels, _ in clips]),
+            "times": torch.cat([times for _, times in clips]),
+            "captions": [item["captions"] for item in items],
+            "fact_key": fact_keys(item["scene"] for item in items),
+        }
 
 
 def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[str], list[Any]]:
