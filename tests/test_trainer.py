@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 
 from kinema.configs.schema import TrainConfig
-from kinema.trainer import _Order, latest_checkpoint, learning_rate_factor, sample_seed
+from kinema.trainer import BatchOrder, latest_checkpoint, learning_rate_factor, sample_seed
 
 TOY = Path(__file__).parent / "toy_run.py"
 
@@ -145,8 +145,8 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
 def test_the_order_is_a_function_of_the_step(size, batch, ranks, first, steps):
     train = TrainConfig(steps=first + steps, batch_size=batch)
     big = TrainConfig(steps=first + steps, batch_size=batch * ranks)
-    whole = list(_Order(size, 3, 0, 0, 1, big))
-    parts = [list(_Order(size, 3, first, rank, ranks, train)) for rank in range(ranks)]
+    whole = list(BatchOrder(size, 3, 0, 0, 1, big))
+    parts = [list(BatchOrder(size, 3, first, rank, ranks, train)) for rank in range(ranks)]
     assert [list(chain(*(part[i] for part in parts))) for i in range(steps)] == whole[first:]
     flat = list(chain(*whole))
     for epoch in range(len(flat) // size):  # every epoch sees every sample once

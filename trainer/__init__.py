@@ -1,0 +1,78 @@
+"""What the three training loops share, as functions.
+
+`vae/train.py`, `conditioner/train.py` and `dit/train.py` each hold a complete, visible loop; this package gives
+them Accelerate's set-up, optimizers, the data order, averaging, checkpoints, logs and the command line.
+
+A run is a folder:
+
+    config.yaml              the resolved configuration
+    metrics.jsonl            one line a logged step
+    logs/                    TensorBoard
+    samples/                 pictures made on the way
+    checkpoints/step-N/      everything needed to go on after N steps; written whole or not at all
+    final/                   the finished component
+
+The same command on the same folder goes on from the last checkpoint and gives the losses an uninterrupted run
+would have given: the data order and every random draw are functions of (seed, epoch, sample), not of history.
+
+| module        | purpose                                                        |
+|---------------|----------------------------------------------------------------|
+| `run`         | settings, folder, Accelerate, when to stop                     |
+| `optimizers`  | AdamW and Muon by parameter group, learning rates, averages    |
+| `order`       | the order of samples and the loop over it                      |
+| `logs`        | metrics and the check for NaN                                  |
+| `checkpoints` | written whole or not at all, and resumed                       |
+| `command`     | the command line of a stage                                    |
+"""
+
+from .checkpoints import checkpoint, environment, latest_checkpoint, resume
+from .command import main
+from .logs import log, log_row
+from .optimizers import (
+    averaged,
+    clip_and_step,
+    ema_parameters,
+    learning_rate_factor,
+    make_ema,
+    make_optimizers,
+    set_learning_rates,
+)
+from .order import BatchOrder, sample_seed, training_steps
+from .run import (
+    SECONDS_LEFT,
+    Run,
+    TrainingError,
+    TrainingPaused,
+    checkpoint_due,
+    due,
+    finish,
+    start_run,
+)
+
+__all__ = [
+    "SECONDS_LEFT",
+    "BatchOrder",
+    "Run",
+    "TrainingError",
+    "TrainingPaused",
+    "averaged",
+    "checkpoint",
+    "checkpoint_due",
+    "clip_and_step",
+    "due",
+    "ema_parameters",
+    "environment",
+    "finish",
+    "latest_checkpoint",
+    "learning_rate_factor",
+    "log",
+    "log_row",
+    "main",
+    "make_ema",
+    "make_optimizers",
+    "resume",
+    "sample_seed",
+    "set_learning_rates",
+    "start_run",
+    "training_steps",
+]

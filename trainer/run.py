@@ -1,0 +1,162 @@
+"""A run: its settings, its folder, Accelerate's state, and when it stops."""
+
+import math
+import os
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import ProjectConfiguration, set_seed
+from tqdm import tqdm
+
+from ..configs import Config, dump_config, load_config
+from ..configs.schema import TrainConfig
+
+# The environment variable by which a launcher bounds a stage's training time.
+SECONDS_LEFT = "KINEMA_SECONDS_LEFT"
+
+# Settings that may change between two starts of one run without making it another run.
+_FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps")
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on; the message says what happened, what is kept and the next step."""
+
+
+class TrainingPaused(Exception):
+    """A run that was asked to stop, did so after a checkpoint, and goes on when the same command is repeated."""
+
+
+class _Progress:
+    """The progress bar, the clock behind the logged rate, and whether the run was asked to stop."""
+
+    bar: "tqdm | None" = None
+    logged_step: int = 0
+    logged_time: float = 0.0
+    deadline: float = math.inf  # time.monotonic() at which the run pauses
+    stop: bool = False
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: its settings, its folder and Accelerate's state."""
+
+    accelerator: Accelerator
+    config: Config
+    stage: str
+    directory: Path
+    progress: _Progress = field(default_factory=_Progress)
+
+    @property
+    def train(self) -> TrainConfig:
+        """The settings of this stage's loop."""
+        return getattr(self.config.train, self.stage)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files."""
+        return self.accelerator.is_main_process
+
+
+def start_run(config: Config, stage: str, directory: Path) -> Run:
+    """Set up Accelerate, the folder, the seed and the loggers of one stage.
+
+    Raises:
+        TrainingError: the folder holds a run with other settings.
+    """
+    train: TrainConfig = getattr(config.train, stage)
+    directory = Path(directory)
+    accelerator = Accelerator(
+        mixed_precision=train.mixed_precision,
+        gradient_accumulation_steps=train.gradient_accumulation_steps,
+        log_with=_loggers(),
+        project_config=ProjectConfiguration(project_dir=str(directory), logging_dir=str(directory / "logs")),
+    )
+    _check_same_run(directory / "config.yaml", config, stage)
+    if accelerator.is_main_process:
+        for name in ("checkpoints", "samples"):
+            (directory / name).mkdir(parents=True, exist_ok=True)
+        write_text(directory / "config.yaml", dump_config(config))
+    accelerator.wait_for_everyone()
+    set_seed(config.seed)
+    torch.set_float32_matmul_precision("medium")
+    accelerator.init_trackers(stage)
+    run = Run(accelerator, config, stage, directory)
+    if seconds := os.environ.get(SECONDS_LEFT):
+        run.progress.deadline = time.monotonic() + float(seconds)
+    return run
+
+
+def _loggers() -> list[str]:
+    from importlib.util import find_spec
+
+    return ["tensorboard", "wandb"] if find_spec("wandb") and os.environ.get("WANDB_API_KEY") else ["tensorboard"]
+
+
+def _check_same_run(path: Path, config: Config, stage: str) -> None:
+    if not path.is_file():
+        return
+    before, now = (_flatten(c.model_dump(mode="json")) for c in (load_config(path), config))
+    ignored = [f"train.{other}." for other in ("conditioner", "vae", "dit") if other != stage] + [
+        "name",
+        "sample.",
+    ]
+    changed = [
+        f"{key}: {before[key]} there, {now[key]} now"
+        for key in now
+        if before.get(key) != now[key]
+        and key.rsplit(".", 1)[-1] not in _FREE_KEYS
+        and not key.startswith(tuple(ignored))
+    ]
+    if changed:
+        raise TrainingError(
+            f"{path.parent} holds a run with other settings ({'; '.join(changed)}). "
+            "Give the same settings to go on with it, or another --out to start anew."
+        )
+
+
+def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+# ---------------------------------------------------------------------------------------------- optimizers
+
+
+def due(run: Run, step: int, every: int) -> bool:
+    """Whether something done every so many steps is due once this step is finished (always at the last)."""
+    return (step + 1) % every == 0 or step + 1 == run.train.steps
+
+
+def checkpoint_due(run: Run, step: int) -> bool:
+    """Whether to write a checkpoint after this step: at its interval, at the last step, or when asked to stop.
+
+    All ranks get the same answer.
+    """
+    progress = run.progress
+    progress.stop = progress.stop or time.monotonic() > progress.deadline
+    if run.accelerator.num_processes > 1:
+        asked = torch.tensor(float(progress.stop), device=run.accelerator.device)
+        progress.stop = bool(run.accelerator.reduce(asked, "sum") > 0)
+    return progress.stop or due(run, step, run.train.checkpoint_every)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file that appears whole or not at all."""
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+def finish(run: Run) -> None:
+    """Close loggers and process groups."""
+    run.accelerator.wait_for_everyone()
+    run.accelerator.end_training()
+
+
+# ---------------------------------------------------------------------------------------------- command line
