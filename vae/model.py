@@ -5,7 +5,7 @@ one latent frame. No frame's latent depends on later frames, so clips of any len
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal, overload
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -99,6 +99,12 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
             )
         self.tile_size, self.tile_overlap, self.use_tiling = size, shared, True
 
+    @overload
+    def encode(self, x: torch.Tensor, return_dict: Literal[True] = True) -> AutoencoderKLOutput: ...
+
+    @overload
+    def encode(self, x: torch.Tensor, return_dict: Literal[False]) -> tuple[DiagonalGaussianDistribution]: ...
+
     @apply_forward_hook
     def encode(self, x: torch.Tensor, return_dict: bool = True) -> AutoencoderKLOutput | tuple:
         """Encode whole clips.
@@ -122,6 +128,12 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
             )
         posterior = DiagonalGaussianDistribution(self._slices(self._encode, x))
         return AutoencoderKLOutput(latent_dist=posterior) if return_dict else (posterior,)
+
+    @overload
+    def decode(self, z: torch.Tensor, return_dict: Literal[True] = True) -> DecoderOutput: ...
+
+    @overload
+    def decode(self, z: torch.Tensor, return_dict: Literal[False]) -> tuple[torch.Tensor]: ...
 
     @apply_forward_hook
     def decode(self, z: torch.Tensor, return_dict: bool = True) -> DecoderOutput | tuple:

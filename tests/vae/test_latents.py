@@ -2,17 +2,19 @@
 
 import re
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
-from diffusers import AutoencoderKLLTXVideo, AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_ltx import AutoencoderKLLTXVideo
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema import AutoencoderKLKinema
 from kinema.vae import latents as L
 
-STATISTICS = {"latents_mean": [0.5, -0.25, 0.0, 1.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
+STATISTICS: dict[str, Any] = {"latents_mean": [0.5, -0.25, 0.0, 1.0], "latents_std": [2.0, 0.5, 1.0, 3.0]}
 
 
 def kinema():

@@ -2,6 +2,7 @@
 
 import gc
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -11,13 +12,13 @@ from hypothesis import strategies as st
 from kinema import AutoencoderKLKinema
 from kinema.vae.tiling import StreamState, ramp, tile_spans
 
-TINY = {"latent_channels": 4, "patch_size": 2, "block_channels": (8, 12), "layers_per_block": 1}
+TINY: dict[str, Any] = {"latent_channels": 4, "patch_size": 2, "block_channels": (8, 12), "layers_per_block": 1}
 
 
-def build(temporal_stride: int = 4, seed: int = 0, **changes) -> AutoencoderKLKinema:
+def build(temporal_stride: int = 4, seed: int = 0, **changes: Any) -> AutoencoderKLKinema:
     """A model whose every layer does something (residual branches are zero at initialisation)."""
     torch.manual_seed(seed)
-    model = AutoencoderKLKinema(**(TINY | {"temporal_stride": temporal_stride} | changes)).eval()
+    model = AutoencoderKLKinema(temporal_stride=temporal_stride, **(TINY | changes)).eval()
     for parameter in model.parameters():
         if parameter.ndim == 3:
             torch.nn.init.normal_(parameter, std=0.2)
@@ -233,7 +234,7 @@ def test_bf16_weights_and_autocast_run():
     with torch.autocast("cpu", torch.bfloat16):
         mixed = model(x).sample
     torch.testing.assert_close(mixed.float(), whole, rtol=0.1, atol=0.1)
-    low = build(4)
+    low: Any = build(4)
     low.to(torch.bfloat16)
     assert low(x.bfloat16()).sample.dtype == torch.bfloat16
 
