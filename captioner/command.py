@@ -74,7 +74,7 @@ def caption_folder(
         raise CaptionError(f"{source} holds no video")
     out.mkdir(parents=True, exist_ok=True)
     _claim(out / "captioner.json", captioner)
-    model: ContrastiveCaptioner = ContrastiveCaptioner.from_pretrained(captioner)
+    model: Any = ContrastiveCaptioner.from_pretrained(captioner)
     model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     rows = _with_unique_ids(found)
