@@ -304,3 +304,16 @@ def test_lora_adapters_can_be_added_and_scaled(make_model, make_inputs):
                 parameter.fill_(0.1)
     assert (run(model, **inputs) - before).abs().max() > 1e-3
     torch.testing.assert_close(run(model, **inputs, attention_kwargs={"scale": 0.0}), before)
+
+
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # torch's own, while tracing
+def test_blocks_compile_whole_and_agree(make_model, make_inputs):
+    model, inputs = make_model(num_layers=1), make_inputs(batch=1, frames=2)
+    compiled = copy.deepcopy(model)
+    compiled.compile_repeated_blocks(backend="aot_eager", fullgraph=True)  # fullgraph refuses any break
+    outputs = [m(**inputs, frames_per_block=1).sample for m in (model, compiled)]
+    torch.testing.assert_close(*outputs)
+    for output in outputs:
+        output.square().mean().backward()
+    for expected, given_ in zip(model.parameters(), compiled.parameters()):
+        torch.testing.assert_close(expected.grad, given_.grad)
