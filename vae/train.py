@@ -113,7 +113,13 @@ def clip_frames(config: Config) -> int:
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Clip items as a batch: uint8 "pixel_values" (B, 3, T, H, W)."""
+    """Clip items of one shape as a batch: uint8 "pixel_values" (B, 3, T, H, W)."""
+    shapes = sorted({tuple(item["pixel_values"].shape[1:]) for item in items})
+    if len(shapes) > 1:
+        raise trainer.TrainingError(
+            f"clips of several shapes met in one batch (frames, height, width: {', '.join(map(str, shapes))}); give "
+            "data.buckets a single shape, or set train.vae.batch_size=1 and gradient_accumulation_steps instead"
+        )
     return {"pixel_values": torch.stack([item["pixel_values"] for item in items])}
 
 

@@ -130,6 +130,12 @@ def test_crops_are_runs_of_frames_and_images_are_single_ones():
     assert len(((images[:, 0, 0, 0, 0] + 1) * 127.5).round().unique()) == 9
 
 
+def test_clips_of_several_shapes_are_refused_by_name():
+    items = [{"pixel_values": torch.zeros(3, 5, 8, side, dtype=torch.uint8)} for side in (8, 16)]
+    with pytest.raises(TrainingError, match=re.escape("(5, 8, 8), (5, 8, 16)); give data.buckets a single shape")):
+        collate(items)
+
+
 def test_latent_statistics_are_those_of_all_positions():
     torch.manual_seed(0)
     model = AutoencoderKLKinema(4, 2, (8, 12), 1, 4)
