@@ -117,8 +117,8 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     shapes = sorted({tuple(item["pixel_values"].shape[1:]) for item in items})
     if len(shapes) > 1:
         raise trainer.TrainingError(
-            f"clips of several shapes met in one batch (frames, height, width: {', '.join(map(str, shapes))}); give "
-            "data.buckets a single shape, or set train.vae.batch_size=1 and gradient_accumulation_steps instead"
+            f"clips of several shapes met in one batch (frames, height, width: {', '.join(map(str, shapes))}); "
+            "give data.buckets a single shape, or set train.vae.batch_size=1 and more gradient_accumulation_steps"
         )
     return {"pixel_values": torch.stack([item["pixel_values"] for item in items])}
 
