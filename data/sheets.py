@@ -35,9 +35,7 @@ def contact_sheet(
         ValueError: no row, or frames of another type or shape.
     """
     if not rows or columns < 1:
-        raise ValueError(
-            f"a contact sheet needs a row and a column; it got {len(rows)} rows, {columns} columns"
-        )
+        raise ValueError(f"a contact sheet needs a row and a column; it got {len(rows)} rows, {columns} columns")
     strips = [(title, _strip(_checked(frames, title), columns, tile_height)) for title, frames in rows]
     font = ImageFont.load_default(font_size)
     width = max(strip.width for _, strip in strips) + 2 * GAP

@@ -16,7 +16,9 @@ from typing import Any
 
 import av
 import av.container
+import av.stream
 import numpy as np
+from av.error import FFmpegError
 
 # Demuxers that open other files named inside the file, or that make pictures of text.
 _NOT_VIDEOS = {"concat", "dash", "hls", "lavfi", "tty", "vapoursynth", "avisynth"}
@@ -111,7 +113,7 @@ def probe(path: str | Path) -> VideoInfo:
     with open_video(path) as (container, stream):
         try:
             frame = next(iter(container.decode(stream)), None)
-        except (av.FFmpegError, ValueError) as error:
+        except (FFmpegError, ValueError) as error:
             raise VideoOpenError(path, 0.0, f"the first frame cannot be decoded ({describe(error)})") from None
         if frame is None:
             raise VideoOpenError(path, None, "the file has a video stream without a frame")
@@ -160,10 +162,10 @@ def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, 
     try:
         # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a crafted
         # file from fetching anything else.
-        container = av.open(
+        container = av.container.open(
             f"file:{path}", "r", container_options={"protocol_whitelist": "file"}, metadata_errors="replace"
         )
-    except (av.FFmpegError, ValueError, OSError) as error:
+    except (FFmpegError, ValueError, OSError) as error:
         cause = f"not a video that can be opened ({describe(error)}); its header is damaged, missing or of "
         raise VideoOpenError(path, None, cause + "another kind of file") from None
     with container:

@@ -15,7 +15,8 @@ from typing import Any, Literal
 import av
 import av.container
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.error import FFmpegError
+from av.video.reformatter import Colorspace, VideoReformatter
 
 from .video_probe import (
     Orientation,
@@ -86,12 +87,11 @@ def read_video(
     reader = _Reader(path, start, end, fps, size, on_error)
     pairs = list(islice(reader, num_frames))
     times = np.array([time for time, _ in pairs])
-    if fps is None:
-        fps = reader.fps or (len(times) - 1) / max(times[-1] - times[0], GRACE) or 1.0
+    average = reader.fps or (len(times) - 1) / max(times[-1] - times[0], GRACE) or 1.0
     return Video(
         frames=np.stack([frame for _, frame in pairs]),
         times=times,
-        fps=float(fps),
+        fps=float(average if fps is None else fps),
         metadata=reader.metadata,
         has_audio=reader.has_audio,
         path=Path(path),
@@ -170,7 +170,7 @@ class _Reader:
             for time, frame in self._decoded():
                 if time >= end:
                     return
-                if time >= self.start - GRACE or self.start == 0:
+                if time >= self.start - GRACE:
                     yield time, frame
             return
         count, shown = 0, None
@@ -217,28 +217,38 @@ class _Reader:
             self.metadata = read_tags(container)
             self.has_audio, self.fps = bool(container.streams.audio), average_fps(stream)
             period = 1 / self.fps if self.fps else 0.04
-            origin = stream.start_time
-            if seek_to:
-                if origin is None:
-                    return
-                try:
-                    container.seek(origin + int(seek_to / stream.time_base), stream=stream)
-                except av.FFmpegError:
-                    return
             decoder = _decoder(stream)
-            count, gap, self.last_end = 0, period, 0.0
+            origin, count, gap, self.last_end = None, 0, period, 0.0
             try:
-                for frame in _frames(container, stream, decoder):
+                if seek_to:  # times count from the first frame, which may lie after the stream's stated start
+                    first = next((frame for frame, _ in _frames(container, stream, decoder)), None)
+                    if first is None or first.pts is None:
+                        return
+                    origin = first.pts
+                    container.seek(origin + int(seek_to / stream.time_base), stream=stream)
+                    decoder.flush_buffers()
+                tail = []  # where a file breaks off, the frames held to the end have holes between them
+                for frame, held in _frames(container, stream, decoder):
                     if frame.pts is None:
                         time = count * period
                     else:
                         origin = frame.pts if origin is None else origin
-                        time = float((frame.pts - origin) * (frame.time_base or stream.time_base))
+                        time = float((frame.pts - origin) * stream.time_base)
                     duration = float((getattr(frame, "duration", 0) or 0) * stream.time_base) or period
                     gap = max(gap, time + duration - self.last_end) if count else gap
                     count, self.last_end = count + 1, time + duration
-                    yield time, frame
-            except (av.FFmpegError, _Damage) as error:
+                    if held:
+                        tail.append((time, frame))
+                    else:
+                        yield time, frame
+                announced = stream_duration(container, stream)
+                if count and announced and announced - self.last_end > max(3 * gap, 0.1):
+                    self.last_end = tail[0][0] if tail else self.last_end
+                    raise _Damage(f"the file announces {announced:.3f} s of video")
+                yield from tail
+            except (FFmpegError, _Damage) as error:
+                if not count and seek_to:
+                    return  # reading from the beginning tells from when on the file is damaged
                 if not count:
                     raise VideoOpenError(
                         self.path, 0.0, f"nothing in it can be decoded ({describe(error)})"
@@ -248,15 +258,10 @@ class _Reader:
                 ) from None
             if not count and not seek_to:
                 raise VideoOpenError(self.path, None, "the file has a video stream without a frame")
-            announced = stream_duration(container, stream)
-            if count and announced and announced - self.last_end > max(3 * gap, 0.1):
-                raise VideoDamageError(
-                    self.path, self.last_end, f"the file breaks off: it announces {announced:.3f} s of video"
-                )
 
 
 class _Damage(Exception):
-    """The decoder hid damage in a frame, or the container marked a packet as damaged."""
+    """Damage that is no error to FFmpeg: a packet or frame marked as incomplete, or an early end."""
 
 
 def _decoder(stream: Any) -> Any:
@@ -271,34 +276,15 @@ def _decoder(stream: Any) -> Any:
     return context
 
 
-def _frames(container: Any, stream: Any, decoder: Any) -> Iterator[Any]:
-    """All decoded frames up to the first damage; those that the decoder holds at an error come before it."""
-    packets = iter(container.demux(stream))
-    while True:
-        try:
-            packet = next(packets, None)
-            if packet is None:
-                return
-            if packet.is_corrupt:
-                raise _Damage("a packet is incomplete")
-            frames = decoder.decode(packet)
-        except (av.FFmpegError, _Damage) as error:
-            yield from _held_frames(decoder)
-            raise error
-        for frame in frames:
+def _frames(container: Any, stream: Any, decoder: Any) -> Iterator[tuple[Any, bool]]:
+    """All decoded frames up to the first damage, and whether the decoder held each until the file's end."""
+    for packet in container.demux(stream):
+        if packet.is_corrupt:
+            raise _Damage("a packet is incomplete")
+        for frame in decoder.decode(packet):
             if frame.is_corrupt:
                 raise _Damage("a frame is incomplete")
-            yield frame
-
-
-def _held_frames(decoder: Any) -> Iterator[Any]:
-    try:
-        for frame in decoder.decode(None):
-            if frame.is_corrupt:
-                return
-            yield frame
-    except av.FFmpegError:
-        return  # the error that led here is the one to report
+            yield frame, packet.dts is None and packet.size == 0
 
 
 class _Converter:
@@ -323,7 +309,7 @@ class _Converter:
         alpha = True in names or frame.format.name == "pal8"
         colorspace = None
         if not frame.format.is_rgb and frame.colorspace == UNSPECIFIED:  # by height, as players guess
-            colorspace = "ITU709" if frame.height >= 720 else "ITU601"
+            colorspace = Colorspace.ITU709 if frame.height >= 720 else Colorspace.ITU601
         pixels = self.scaler.reformat(
             frame,
             width=self.scaled[1],

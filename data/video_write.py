@@ -8,8 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 import av
+import av.container
 import numpy as np
-from av.video.reformatter import VideoReformatter
+from av.error import FFmpegError
+from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 
 from .files import atomic_path
 from .video_probe import SIZE_KEY, VideoWriteError, describe
@@ -62,7 +64,7 @@ def write_video(
     try:
         with (
             atomic_path(path) as temporary,
-            av.open(f"file:{temporary}", "w", container_options=options) as container,
+            av.container.open(f"file:{temporary}", "w", container_options=options) as container,
         ):
             container.metadata.update(metadata)
             stream = container.add_stream("libx264", rate=rate)
@@ -87,14 +89,14 @@ def write_video(
                 picture = scaler.reformat(
                     picture,
                     format="yuv420p",
-                    dst_colorspace="ITU709",
-                    dst_color_range="MPEG",
+                    dst_colorspace=Colorspace.ITU709,
+                    dst_color_range=ColorRange.MPEG,
                     interpolation=SCALER,
                 )
                 picture.pts, picture.time_base = number, 1 / rate
                 container.mux(stream.encode(picture))
             container.mux(stream.encode(None))
-    except (av.FFmpegError, OSError) as error:
+    except (FFmpegError, OSError) as error:
         raise VideoWriteError(path, None, f"it could not be written ({describe(error)})") from error
     return path
 
@@ -115,8 +117,8 @@ def _check(path: Path, fps: float, metadata: dict[str, str], crf: float) -> None
             )
         if not isinstance(text, str) or not text or "\0" in text:
             raise ValueError(
-                f"{path}: metadata {name!r} is {type(text).__name__} {str(text)[:40]!r}; it needs to be text that is "
-                "not empty and has no NUL (json.dumps makes text of anything else)"
+                f"{path}: metadata {name!r} is {type(text).__name__} {str(text)[:40]!r}; it needs to be "
+                "text that is not empty and has no NUL (json.dumps makes text of anything else)"
             )
 
 
