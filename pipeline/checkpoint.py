@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
-WEIGHTS = (".safetensors", ".safetensors.index.json")
+WEIGHTS = (".safetensors", ".bin")  # .bin: what diffusers writes with safe_serialization=False
 
 
 class CheckpointError(OSError):

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .provenance import MATMUL_PRECISION, Provenance, read_provenance
+from .provenance import Provenance, read_provenance
 from .saving import check_suffix
 
 if TYPE_CHECKING:
@@ -68,7 +68,6 @@ def load(
     device = device or best_device()
     dtype = dtype or ("float32" if device == "cpu" else "bfloat16")
     diffusers_logging.disable_progress_bar()  # loading is quick; the bar that matters is the steps'
-    torch.set_float32_matmul_precision(MATMUL_PRECISION)
     pipe = KinemaPipeline.from_pretrained(model, dtype=getattr(torch, dtype)).to(device)
     pipe.set_progress_bar_config(disable=quiet or None, desc="denoising", unit="step")
     return pipe

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-MATMUL_PRECISION = "medium"  # of the command: about twice as fast as "highest" on CPUs with bfloat16 units
 KEY = "kinema"  # the metadata entry that holds the provenance as JSON
 
 
@@ -103,11 +102,8 @@ class Provenance:
             yield f"it was made in Python with {', '.join(self.by_hand)}, which the command does not give"
         if self.batch_size > 1:
             yield f"it was made in a batch of {self.batch_size}; alone, its last bits may differ"
-        if self.matmul_precision != MATMUL_PRECISION:
-            yield (
-                f"it was made with float32 matmul precision {self.matmul_precision} and the command uses "
-                f"{MATMUL_PRECISION}; its last bits may differ"
-            )
+        if self.matmul_precision != "highest":
+            yield f"it was made with float32 matmul precision {self.matmul_precision}; its last bits may differ"
 
     def differences(self, other: "Provenance") -> list[str]:
         """Where two provenances differ, as "field: a, now b"."""
