@@ -130,6 +130,11 @@ def launch_options() -> dict[str, Any]:
         neutral_hue=gr.themes.colors.stone,
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
+    ).set(  # dark enough under white text
+        button_primary_background_fill="*primary_700",
+        button_primary_background_fill_hover="*primary_800",
+        button_primary_background_fill_dark="*primary_700",
+        button_primary_background_fill_hover_dark="*primary_800",
     )
     return {"theme": theme, "css": CSS, "show_error": True, "max_file_size": "1mb", "ssr_mode": False}
 

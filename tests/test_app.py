@@ -1,7 +1,13 @@
+import base64
 import gc
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
 
 import gradio_client
 import httpx
@@ -15,8 +21,12 @@ from kinema.data.diorama import VOCABULARY
 from kinema.pipeline.build import build_pipeline
 from kinema.pipeline.provenance import read_provenance
 
-# Gradio and its client leave sockets and event loops to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [
+    # Gradio and its client leave sockets and event loops to the garbage collector,
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    # and its queue sets an option that pandas 3 deprecates.
+    pytest.mark.filterwarnings("ignore:.future.no_silent_downcasting"),
+]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 
@@ -75,6 +85,93 @@ def test_an_error_in_the_model_is_said_without_its_details(client, pipe, monkeyp
 def test_errors_are_explained():
     assert "ran out of memory" in explain(torch.OutOfMemoryError("CUDA out of memory: 3 GiB"))
     assert explain(ValueError("height 30 does not fit")) == "height 30 does not fit"
+
+
+class Browser:
+    """Headless Chromium over its DevTools pipe (file descriptors 3 and 4)."""
+
+    def __init__(self, profile):
+        commands, self.commands = os.pipe()
+        self.replies, replies = os.pipe()
+        words = [CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+                 "--disable-background-networking", "--no-first-run", "--remote-debugging-pipe",
+                 "--window-size=1280,900", f"--user-data-dir={profile}", "about:blank"]  # fmt: skip
+        onto = "import os, sys; _, r, w, *c = sys.argv; os.dup2(int(r), 3); os.dup2(int(w), 4); os.execv(c[0], c)"
+        self.process = subprocess.Popen(
+            [sys.executable, "-S", "-c", onto, str(commands), str(replies), *words],
+            pass_fds=(commands, replies),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(commands), os.close(replies)
+        self.buffer, self.number, self.requests = b"", 0, []
+        [target] = [t for t in self.ask("Target.getTargets")["targetInfos"] if t["type"] == "page"]
+        self.session = self.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)["sessionId"]
+        self.ask("Network.enable")
+
+    def ask(self, method, **params):
+        self.number += 1
+        message = {"id": self.number, "method": method, "params": params}
+        if hasattr(self, "session"):
+            message["sessionId"] = self.session
+        os.write(self.commands, json.dumps(message).encode() + b"\0")
+        while True:
+            answer = self.read()
+            if answer.get("method") == "Network.requestWillBeSent":
+                self.requests.append(answer["params"]["request"]["url"])
+            if answer.get("id") == self.number:
+                assert "error" not in answer, answer
+                return answer["result"]
+
+    def read(self):
+        while b"\0" not in self.buffer:
+            part = os.read(self.replies, 1 << 20)
+            assert part, "Chromium ended"
+            self.buffer += part
+        text, self.buffer = self.buffer.split(b"\0", 1)
+        return json.loads(text)
+
+    def run(self, script):
+        return self.ask("Runtime.evaluate", expression=script, returnByValue=True)["result"].get("value")
+
+    def wait(self, script, seconds=60):
+        end = time.monotonic() + seconds
+        while not (value := self.run(script)):
+            assert time.monotonic() < end, (
+                f"still false: {script}; the page says: {self.run('document.body.innerText')}"
+            )
+            time.sleep(0.1)
+        return value
+
+    def close(self):
+        self.ask("Browser.close")
+        self.process.wait(20)
+        os.close(self.commands), os.close(self.replies)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt install chromium)")
+def test_a_person_types_a_prompt_and_sees_the_clip_play(url, tmp_path):
+    browser = Browser(tmp_path / "profile")
+    browser.ask("Page.navigate", url=url)
+    browser.wait("!!document.querySelector('textarea')")
+    browser.run("document.querySelector('textarea').focus()")
+    browser.ask("Input.insertText", text="a red bal rolls to the left")
+    done = "document.querySelector('#note')?.innerText.includes('Seed')"
+    click = "[...document.querySelectorAll('button')].find(b => b.innerText == 'Generate').click()"
+    browser.wait(
+        f"{done} || (performance.now() - (window.clicked ?? -1e6) > 1e4 && "
+        f"(window.clicked = performance.now(), {click}, false))",
+        seconds=120,
+    )  # a first click may come too early
+    assert "'bal'; the nearest it knows: ball" in browser.run("document.querySelector('#note').innerText")
+    browser.wait("document.querySelector('video')?.readyState >= 3")
+    assert browser.run("document.querySelector('video').videoWidth") == 32
+    assert browser.run("document.title") == "Kinema"
+    if folder := os.environ.get("KINEMA_SCREENSHOTS"):
+        picture = browser.ask("Page.captureScreenshot")["data"]
+        (Path(folder) / "app.png").write_bytes(base64.b64decode(picture))
+    elsewhere = [asked for asked in browser.requests if not asked.startswith((url, "data:", "blob:"))]
+    assert elsewhere == []
+    browser.close()
 
 
 def test_the_page_asks_for_nothing_from_elsewhere(url):
