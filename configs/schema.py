@@ -24,16 +24,16 @@ class DataConfig(Section):
     source: str = "diorama"  # "diorama", or a manifest file or folder of videos
     split: Literal["train", "heldout"] = "train"  # Diorama only: "heldout" has only pairs unseen in training
     difficulty: tuple[int, int] = (0, 3)  # Diorama only: lowest and highest level, 0 to 3
-    num_clips: int = Field(16384, gt=0)  # Diorama only: clips in one epoch
-    supersample: int = Field(2, ge=1, le=4)  # Diorama only: rays per pixel side
-    height: int = Field(64, gt=0)  # pixels
-    width: int = Field(64, gt=0)  # pixels
-    num_frames: int = Field(17, gt=0)  # frames per clip, 1 + k * temporal_stride
-    fps: float = Field(8.0, gt=0)  # frames per second
+    num_clips: int = Field(default=16384, gt=0)  # Diorama only: clips in one epoch
+    supersample: int = Field(default=2, ge=1, le=4)  # Diorama only: rays per pixel side
+    height: int = Field(default=64, gt=0)  # pixels
+    width: int = Field(default=64, gt=0)  # pixels
+    num_frames: int = Field(default=17, gt=0)  # frames per clip, 1 + k * temporal_stride
+    fps: float = Field(default=8.0, gt=0)  # frames per second
     fps_choices: tuple[float, ...] = ()  # if given, each clip draws its frame rate from these
     buckets: tuple[tuple[int, int, int], ...] = ()  # folders only: (frames, height, width) shapes to sort into
     caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
-    num_workers: int = Field(0, ge=0)  # loader processes per rank; 0 loads in the training process
+    num_workers: int = Field(default=0, ge=0)  # loader processes per rank; 0 loads in the training process
 
     @model_validator(mode="after")
     def _check(self) -> "DataConfig":
@@ -54,32 +54,32 @@ class DataConfig(Section):
 class ConditionerConfig(Section):
     """The contrastive captioner (CoCa) whose text tower conditions the denoiser."""
 
-    vocab_size: int = Field(2048, gt=300)  # byte-level BPE entries, special tokens included
-    context_length: int = Field(64, gt=4)  # tokens, start and end included
-    width: int = Field(192, gt=0)  # text tower and decoder
-    num_layers: int = Field(4, gt=0)  # text tower
-    num_decoder_layers: int = Field(2, gt=0)  # multimodal caption decoder
-    num_heads: int = Field(4, gt=0)
-    embed_dim: int = Field(192, gt=0)  # joint video-text space
-    image_size: int = Field(64, gt=0)  # pixels; frames are resized to this square
-    patch_size: int = Field(8, gt=0)  # pixels
-    num_frames: int = Field(5, gt=0)  # frames of a clip that the visual side sees, evenly spaced, in order
-    vision_width: int = Field(192, gt=0)
-    vision_layers: int = Field(4, gt=0)
-    vision_heads: int = Field(4, gt=0)
+    vocab_size: int = Field(default=2048, gt=300)  # byte-level BPE entries, special tokens included
+    context_length: int = Field(default=64, gt=4)  # tokens, start and end included
+    width: int = Field(default=192, gt=0)  # text tower and decoder
+    num_layers: int = Field(default=4, gt=0)  # text tower
+    num_decoder_layers: int = Field(default=2, gt=0)  # multimodal caption decoder
+    num_heads: int = Field(default=4, gt=0)
+    embed_dim: int = Field(default=192, gt=0)  # joint video-text space
+    image_size: int = Field(default=64, gt=0)  # pixels; frames are resized to this square
+    patch_size: int = Field(default=8, gt=0)  # pixels
+    num_frames: int = Field(default=5, gt=0)  # frames of a clip that the visual side sees, evenly spaced, in order
+    vision_width: int = Field(default=192, gt=0)
+    vision_layers: int = Field(default=4, gt=0)
+    vision_heads: int = Field(default=4, gt=0)
     loss: Literal["infonce", "sigmoid"] = "infonce"
-    contrastive_weight: float = Field(1.0, ge=0)
-    caption_weight: float = Field(2.0, ge=0)
+    contrastive_weight: float = Field(default=1.0, ge=0)
+    caption_weight: float = Field(default=2.0, ge=0)
 
 
 class VAEConfig(Section):
     """Arguments of `AutoencoderKLKinema`."""
 
-    latent_channels: int = Field(16, gt=0)
-    patch_size: int = Field(4, gt=0)  # pixels folded into channels before the first convolution
+    latent_channels: int = Field(default=16, gt=0)
+    patch_size: int = Field(default=4, gt=0)  # pixels folded into channels before the first convolution
     block_channels: tuple[int, ...] = (96, 192)  # one level each; every level after the first halves space
-    layers_per_block: int = Field(2, gt=0)  # residual blocks a level
-    temporal_stride: int = Field(4, gt=0)  # power of two: pixel frames per latent frame
+    layers_per_block: int = Field(default=2, gt=0)  # residual blocks a level
+    temporal_stride: int = Field(default=4, gt=0)  # power of two: pixel frames per latent frame
     # spatial stride = patch_size * 2 ** (len(block_channels) - 1)
 
     @property
@@ -102,12 +102,12 @@ class VAELossConfig(Section):
 class DiTConfig(Section):
     """Arguments of `KinemaTransformer3DModel`, besides the widths its VAE and text encoder decide."""
 
-    num_layers: int = Field(8, gt=0)
-    num_attention_heads: int = Field(6, gt=0)
-    attention_head_dim: int = Field(48, gt=0)  # a multiple of 2
+    num_layers: int = Field(default=8, gt=0)
+    num_attention_heads: int = Field(default=6, gt=0)
+    attention_head_dim: int = Field(default=48, gt=0)  # a multiple of 2
     patch_size: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns per token
-    mlp_ratio: float = Field(3.0, gt=0)  # SwiGLU hidden width / model width (rounded up to a multiple of 8)
-    control_dim: int = Field(0, ge=0)  # per-frame control vector; 0: none
+    mlp_ratio: float = Field(default=3.0, gt=0)  # SwiGLU hidden width / model width (rounded up to a multiple of 8)
+    control_dim: int = Field(default=0, ge=0)  # per-frame control vector; 0: none
 
 
 class FlowConfig(Section):
@@ -122,13 +122,13 @@ class FlowConfig(Section):
         "scattered": 0.04,  # some frames clean
     }
     logit_mean: float = 0.0  # of the logit-normal noise level
-    logit_std: float = Field(1.0, gt=0)
-    shift: float = Field(1.0, gt=0)  # resolution-dependent shift; 1: none
-    caption_dropout: float = Field(0.1, ge=0, le=1)  # for classifier-free guidance
-    block_causal: float = Field(0.3, ge=0, le=1)  # share of batches under the block-causal mask
-    frames_per_block: int = Field(1, gt=0)  # latent frames per causal block
-    image_fraction: float = Field(0.1, ge=0, le=1)  # share of batches of single frames
-    image_warmup: float = Field(0.15, ge=0, le=1)  # first share of the steps that sees only single frames
+    logit_std: float = Field(default=1.0, gt=0)
+    shift: float = Field(default=1.0, gt=0)  # resolution-dependent shift; 1: none
+    caption_dropout: float = Field(default=0.1, ge=0, le=1)  # for classifier-free guidance
+    block_causal: float = Field(default=0.3, ge=0, le=1)  # share of batches under the block-causal mask
+    frames_per_block: int = Field(default=1, gt=0)  # latent frames per causal block
+    image_fraction: float = Field(default=0.1, ge=0, le=1)  # share of batches of single frames
+    image_warmup: float = Field(default=0.15, ge=0, le=1)  # first share of the steps that sees only single frames
 
     @model_validator(mode="after")
     def _check(self) -> "FlowConfig":
@@ -141,27 +141,27 @@ class FlowConfig(Section):
 class TrainConfig(Section):
     """One training loop. A step is one optimizer update over batch_size * accumulation * ranks clips."""
 
-    steps: int = Field(1000, gt=0)
-    batch_size: int = Field(16, gt=0)  # clips per rank per forward
-    gradient_accumulation_steps: int = Field(1, gt=0)
+    steps: int = Field(default=1000, gt=0)
+    batch_size: int = Field(default=16, gt=0)  # clips per rank per forward
+    gradient_accumulation_steps: int = Field(default=1, gt=0)
     mixed_precision: Literal["no", "bf16", "fp16"] = "no"  # compute type; master weights stay fp32
     gradient_checkpointing: bool = False
     compile: bool = False  # torch.compile of the repeated blocks
     optimizer: Literal["adamw", "muon"] = "adamw"  # "muon": Muon on 2-D hidden weights, AdamW on the rest
-    learning_rate: float = Field(1e-3, gt=0)  # AdamW
-    muon_learning_rate: float = Field(2e-3, gt=0)  # Muon, in AdamW's scale
+    learning_rate: float = Field(default=1e-3, gt=0)  # AdamW
+    muon_learning_rate: float = Field(default=2e-3, gt=0)  # Muon, in AdamW's scale
     betas: tuple[float, float] = (0.9, 0.95)  # AdamW
-    weight_decay: float = Field(0.01, ge=0)
-    warmup_steps: int = Field(100, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+    warmup_steps: int = Field(default=100, ge=0)
     schedule: Literal["constant", "cosine", "linear"] = "cosine"  # after warm-up, down to final_lr_share
-    final_lr_share: float = Field(0.05, ge=0, le=1)
-    max_grad_norm: float = Field(1.0, gt=0)
-    ema_decay: float = Field(0.998, ge=0, lt=1)  # 0: no averaging
-    log_every: int = Field(10, gt=0)  # steps
-    validate_every: int = Field(250, gt=0)  # steps between validation losses and samples
-    checkpoint_every: int = Field(250, gt=0)  # steps
-    keep_checkpoints: int = Field(2, gt=0)
-    validation_clips: int = Field(16, gt=0)
+    final_lr_share: float = Field(default=0.05, ge=0, le=1)
+    max_grad_norm: float = Field(default=1.0, gt=0)
+    ema_decay: float = Field(default=0.998, ge=0, lt=1)  # 0: no averaging
+    log_every: int = Field(default=10, gt=0)  # steps
+    validate_every: int = Field(default=250, gt=0)  # steps between validation losses and samples
+    checkpoint_every: int = Field(default=250, gt=0)  # steps
+    keep_checkpoints: int = Field(default=2, gt=0)
+    validation_clips: int = Field(default=16, gt=0)
     train_text_encoder: bool = False  # denoiser only: the text tower learns along
 
 
@@ -176,8 +176,8 @@ class TrainSections(Section):
 class SampleConfig(Section):
     """How the trained model samples by default."""
 
-    num_inference_steps: int = Field(12, gt=0)
-    guidance_scale: float = Field(4.0, ge=0)
+    num_inference_steps: int = Field(default=12, gt=0)
+    guidance_scale: float = Field(default=4.0, ge=0)
     prompts: tuple[str, ...] = (
         "a red ball rolls to the left",
         "a blue cube bounces on green grass",

@@ -184,7 +184,6 @@ class Encoder(_Stage):
             if time * space > 1:
                 self.layers.append(Downsample(channels, below, time, space))
         self.layers.append(ResidualBlock(block_channels[-1]))
-        self.norm_out = RMSNorm(block_channels[-1])
         self.proj_out = nn.Linear(block_channels[-1], 2 * latent_channels)
         # Posteriors start narrow (standard deviation 0.05): at 1 the first thing learnt would be to fight noise.
         nn.init.constant_(self.proj_out.bias[latent_channels:], -6.0)
@@ -196,7 +195,7 @@ class Encoder(_Stage):
         x = self.conv_in(x)  # (B, T, H/p, W/p, C0)
         for layer in self.layers:
             x = self._run(layer, x, cache)
-        x = self.proj_out(F.silu(self.norm_out(x)))  # (B, F, h, w, 2·latent_channels)
+        x = self.proj_out(x)  # (B, F, h, w, 2·latent_channels)
         return rearrange(x, "b f h w c -> b c f h w").contiguous()
 
 
@@ -222,7 +221,6 @@ class Decoder(_Stage):
             if time * space > 1:
                 self.layers.append(Upsample(below, channels, time, space))
             self.layers.extend(ResidualBlock(channels) for _ in range(layers_per_block))
-        self.norm_out = RMSNorm(block_channels[0])
         # A 3×3 convolution into p×p pixels is a transposed one with a 3p×3p kernel: patches overlap.
         self.conv_out = SpatialConv(block_channels[0], 3 * patch_size**2)
 
@@ -232,5 +230,5 @@ class Decoder(_Stage):
         x = self.conv_in(rearrange(z, "b c f h w -> b f h w c"))  # (B, F, h, w, C)
         for layer in self.layers:
             x = self._run(layer, x, cache)
-        x = self.conv_out(F.silu(self.norm_out(x)))  # (B, T, H/p, W/p, 3·p·p)
+        x = self.conv_out(x)  # (B, T, H/p, W/p, 3·p·p)
         return rearrange(x, "b t h w (c p q) -> b c t (h p) (w q)", p=p, q=p).contiguous()
