@@ -87,7 +87,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             info = probe(row["path"])
         except VideoError as error:
             return f"unreadable file: {error}"
-        start, end = row.get("start") or 0.0, row.get("end") or info.duration
+        start, end = row.get("start") or 0.0, row.get("end") or info.duration or 0.0
         frames = int((end - start) * self.fps + 1e-6) or 1
         bucket = nearest_bucket(frames, info.height, info.width, self.shapes)
         if bucket is None:

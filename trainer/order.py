@@ -4,7 +4,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import send_to_device
@@ -122,7 +122,7 @@ def training_steps(
 
     def micro_batches() -> Iterator[dict[str, Any]]:
         for _ in range(train.gradient_accumulation_steps):
-            yield send_to_device(next(batches), accelerator.device)
+            yield cast(dict[str, Any], send_to_device(next(batches), accelerator.device))
 
     def ask_to_stop(*_: object) -> None:
         progress.stop = True

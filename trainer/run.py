@@ -5,7 +5,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
@@ -72,7 +72,7 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
     accelerator = Accelerator(
         mixed_precision=train.mixed_precision,
         gradient_accumulation_steps=train.gradient_accumulation_steps,
-        log_with=_loggers(),
+        log_with=[*_loggers()],
         project_config=ProjectConfiguration(project_dir=str(directory), logging_dir=str(directory / "logs")),
     )
     _check_same_run(directory / "config.yaml", config, stage)
@@ -142,7 +142,7 @@ def checkpoint_due(run: Run, step: int) -> bool:
     progress.stop = progress.stop or time.monotonic() > progress.deadline
     if run.accelerator.num_processes > 1:
         asked = torch.tensor(float(progress.stop), device=run.accelerator.device)
-        progress.stop = bool(run.accelerator.reduce(asked, "sum") > 0)
+        progress.stop = bool(cast(torch.Tensor, run.accelerator.reduce(asked, "sum")).item() > 0)
     return progress.stop or due(run, step, run.train.checkpoint_every)
 
 
