@@ -149,7 +149,7 @@ class TrainConfig(Section):
     compile: bool = False  # torch.compile of the repeated blocks
     optimizer: Literal["adamw", "muon"] = "adamw"  # "muon": Muon on 2-D hidden weights, AdamW on the rest
     learning_rate: float = Field(default=1e-3, gt=0)  # AdamW
-    muon_learning_rate: float = Field(default=2e-3, gt=0)  # Muon, in AdamW's scale
+    muon_learning_rate: float = Field(default=0.015, gt=0)  # Muon, in AdamW's scale
     betas: tuple[float, float] = (0.9, 0.95)  # AdamW
     weight_decay: float = Field(default=0.01, ge=0)
     warmup_steps: int = Field(default=100, ge=0)

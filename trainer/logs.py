@@ -57,6 +57,3 @@ def log_row(run: Run, step: int, row: dict[str, float]) -> None:
     if run.is_main:
         with (run.directory / "metrics.jsonl").open("a") as file:
             file.write(json.dumps({"step": step, **row}) + "\n")
-
-
-# ---------------------------------------------------------------------------------------------- checkpoints

@@ -138,6 +138,3 @@ class averaged:
     def __exit__(self, *_: object) -> None:
         if self.ema:
             self.ema.restore(self.parameters)
-
-
-# ---------------------------------------------------------------------------------------------- data order

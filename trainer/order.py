@@ -139,6 +139,3 @@ def training_steps(
         progress.bar.close()
         if in_main_thread:
             signal.signal(signal.SIGTERM, before)
-
-
-# ---------------------------------------------------------------------------------------------- logs

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import ProjectConfiguration, set_seed
 from tqdm import tqdm
 
@@ -125,9 +126,6 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-# ---------------------------------------------------------------------------------------------- optimizers
-
-
 def due(run: Run, step: int, every: int) -> bool:
     """Whether something done every so many steps is due once this step is finished (always at the last)."""
     return (step + 1) % every == 0 or step + 1 == run.train.steps
@@ -157,6 +155,5 @@ def finish(run: Run) -> None:
     """Close loggers and process groups."""
     run.accelerator.wait_for_everyone()
     run.accelerator.end_training()
-
-
-# ---------------------------------------------------------------------------------------------- command line
+    # Accelerate keeps one precision per process; the next stage of a speedrun may want another.
+    AcceleratorState._reset_state()
