@@ -87,7 +87,8 @@ def summarise(
     asked_words, measured_words = _words(asked, measured)
     truth_words = None if truth is None else _words(asked, truth)[1]
     n = len(asked_words)
-    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=samples)  # times each prompt is drawn
+    # How often each prompt is drawn, per bootstrap sample.
+    draws = np.random.default_rng(seed).multinomial(n, np.full(n, 1 / n), size=samples)
     weights = np.concatenate([np.ones((1, n)), draws]).astype(float)  # row 0: the prompts as they are
 
     scores = weights @ (measured_words == asked_words) / n
@@ -111,9 +112,7 @@ def _chances(weights: np.ndarray, asked: np.ndarray, measured: np.ndarray) -> np
     agree = (measured[:, None] == asked[None, :]).astype(float)
     np.fill_diagonal(agree, 0)
     pairs = weights.sum(1) ** 2 - (weights**2).sum(1)
-    return np.divide(
-        ((weights @ agree) * weights).sum(1), pairs, out=np.full_like(pairs, np.nan), where=pairs > 0
-    )
+    return np.divide(((weights @ agree) * weights).sum(1), pairs, out=np.full_like(pairs, np.nan), where=pairs > 0)
 
 
 def _estimate(values: np.ndarray) -> Estimate:

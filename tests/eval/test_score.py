@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
+
 from kinema.eval.score import chance, score, share, summarise
 
 words = st.lists(st.tuples(*[st.sampled_from(["left", "right", "none"])] * 3), min_size=2, max_size=12)
