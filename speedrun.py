@@ -1,7 +1,7 @@
 """The whole recipe in one command: from nothing to a checkpoint, an exam and a report with pictures.
 
-    kinema speedrun --preset cpu-nano --out runs/nano      # minutes on two CPU cores
-    kinema speedrun --preset cpu --out runs/cpu            # about two hours on two CPU cores
+    kinema speedrun --preset cpu-nano --out runs/nano      # a first look
+    kinema speedrun --preset cpu --out runs/cpu            # the packaged checkpoint
     kinema speedrun --preset gpu --out runs/gpu            # one data-centre GPU
 
 Six steps, each of which is skipped when it is finished, so the same command goes on after a stop:

@@ -106,7 +106,7 @@ class DiTConfig(Section):
     num_attention_heads: int = Field(default=6, gt=0)
     attention_head_dim: int = Field(default=48, gt=0)  # a multiple of 2
     patch_size: tuple[int, int, int] = (1, 2, 2)  # latent frames, rows, columns per token
-    mlp_ratio: float = Field(default=3.0, gt=0)  # SwiGLU hidden width / model width (rounded up to a multiple of 8)
+    mlp_ratio: float = Field(default=3.0, gt=0)  # SwiGLU hidden / model width, rounded up to a multiple of 8
     control_dim: int = Field(default=0, ge=0)  # per-frame control vector; 0: none
 
 

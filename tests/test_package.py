@@ -1,5 +1,6 @@
 """The package as a whole: layout, lazy imports, the command."""
 
+import importlib.util
 import json
 import subprocess
 import sys
@@ -103,3 +104,10 @@ def test_a_wrong_command_exits_with_2():
     with pytest.raises(SystemExit) as error:
         main(["generat"])
     assert error.value.code == 2
+
+
+def test_the_readme_shows_every_file_with_its_purpose():
+    spec = importlib.util.spec_from_file_location("readme_tree", Path(__file__).with_name("readme_tree.py"))
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    assert module.tree() in (CHECKOUT / "README.md").read_text(), "put the output of tests/readme_tree.py there"

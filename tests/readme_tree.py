@@ -1,0 +1,33 @@
+"""The README's tree, from the first line of each module's docstring: `python tests/readme_tree.py` prints it."""
+
+import ast
+import sys
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parent.parent
+ORDER = ("cli.py", "app.py", "speedrun.py", "doctor.py", "configs", "data", "data/diorama", "conditioner", "vae",
+         "dit", "pipeline", "captioner", "eval", "trainer", "bench")  # fmt: skip
+
+
+def tree() -> str:
+    """One line a file."""
+    lines = []
+    for place in ORDER:
+        path = CHECKOUT / place
+        if path.is_file():
+            lines.append(f"{place:<22}{_first_line(path)}")
+            continue
+        package = path / "__init__.py"
+        lines.append(f"{place + '/':<22}{_first_line(package) if package.exists() else ''}".rstrip())
+        files = sorted(file for file in path.glob("*.py") if file != package)
+        lines += [f"  {file.name:<20}{_first_line(file)}" for file in files]
+    return "\n".join(lines)
+
+
+def _first_line(path: Path) -> str:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return docstring.split("\n")[0].rstrip(".")
+
+
+if __name__ == "__main__":
+    sys.stdout.write(tree() + "\n")
