@@ -88,7 +88,7 @@ def build_app(pipe: Any) -> "gr.Blocks":
                     )  # fmt: skip
             with gr.Column(scale=6):
                 clip = gr.Video(label="Clip", autoplay=True, loop=True, height=420, interactive=False)
-                note = gr.Markdown(elem_id="note")
+                note = gr.Markdown(label="Note", elem_id="note")
         gr.on(
             [button.click, prompt.submit],
             generate,
@@ -123,11 +123,11 @@ def notice(output: Any) -> str:
 
 def launch_options() -> dict[str, Any]:
     """Look and limits of the page; fonts are the system's, so that nothing is fetched from elsewhere."""
-    import gradio as gr
+    from gradio.themes import Base, colors
 
-    theme = gr.themes.Base(
-        primary_hue=gr.themes.colors.amber,
-        neutral_hue=gr.themes.colors.stone,
+    theme = Base(
+        primary_hue=colors.amber,
+        neutral_hue=colors.stone,
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
     ).set(  # dark enough under white text

@@ -9,7 +9,7 @@
 | `text`       | prompts encoded, laid along the frames, stacked for guidance                |
 | `seeds`      | one generator a video                                                       |
 | `grid`       | the sizes and lengths a model can make                                      |
-| `inputs`     | checks of a call that need no model                                         |
+| `inputs`     | checks of the parts and of a call, before any model runs                    |
 | `output`     | what a call returns                                                         |
 | `saving`     | frames and their provenance into files                                      |
 | `provenance` | how a video was made, in its file and as a command                          |

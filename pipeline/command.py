@@ -5,6 +5,7 @@ kinema info ball.mp4 --as-command
 """
 
 import argparse
+import os
 import random
 import sys
 from dataclasses import asdict
@@ -60,6 +61,8 @@ def load(
 
     if model is None or Path(model).is_dir():
         find_checkpoint(model)  # a wrong folder is told before the slow imports
+    # Threads that spin while they wait make generation twice as slow on a busy machine. Read when torch loads.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import torch
     from diffusers.utils import logging as diffusers_logging
 

@@ -1,13 +1,31 @@
-"""Checks of a call's inputs that need no model."""
+"""Checks of a pipeline's parts and of a call's inputs, before any model runs."""
 
 from collections.abc import Collection, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
+from ..vae.latents import latent_channels
 from .canvas import Canvas
 
 T = TypeVar("T")
+
+
+def check_parts(vae: Any, text_encoder: Any, transformer: Any) -> None:
+    """Raise a ValueError if the parts were not made for one another; parts may be None."""
+    if transformer is None:
+        return
+    channels, width = transformer.config.in_channels, transformer.config.cross_attention_dim
+    if vae is not None and latent_channels(vae) != channels:
+        raise ValueError(
+            f"the autoencoder has {latent_channels(vae)} latent channels and the transformer {channels}; use the "
+            "autoencoder that the transformer was trained on"
+        )
+    if text_encoder is not None and text_encoder.hidden_size != width:
+        raise ValueError(
+            f"the text encoder gives {text_encoder.hidden_size} features a token and the transformer takes "
+            f"{width}; use the text encoder that the transformer was trained with"
+        )
 
 
 def check_prompts(

@@ -19,12 +19,19 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.video_processor import VideoProcessor
 
-from ..vae.latents import decode_latents, latent_channels, latent_frame_times
+from ..vae.latents import decode_latents, latent_frame_times
 from .canvas import Canvas, text_to_video
 from .checkpoint import find_checkpoint
 from .grid import Grid
 from .guidance import Guidance
-from .inputs import check_callback_inputs, check_latents, check_numbers, check_prompts, first_given
+from .inputs import (
+    check_callback_inputs,
+    check_latents,
+    check_numbers,
+    check_parts,
+    check_prompts,
+    first_given,
+)
 from .output import OUTPUT_TYPES, KinemaPipelineOutput
 from .provenance import describe
 from .sampler import choose_step, flow_sigmas, noise_levels, sample
@@ -93,7 +100,7 @@ class KinemaPipeline(DiffusionPipeline):
             default_guidance_lowest=default_guidance_lowest,
             default_guidance_highest=default_guidance_highest,
         )
-        _check_widths(vae, text_encoder, transformer)
+        check_parts(vae, text_encoder, transformer)
         self._own_scheduler = scheduler
         self.video_processor = VideoProcessor()
 
@@ -437,21 +444,4 @@ class KinemaPipeline(DiffusionPipeline):
             provenance=provenance,
             warnings=warnings,
             output_type=output_type,
-        )
-
-
-def _check_widths(vae: Any, text_encoder: Any, transformer: Any) -> None:
-    """Raise a ValueError if the parts were not made for one another; parts may be None."""
-    if transformer is None:
-        return
-    channels, width = transformer.config.in_channels, transformer.config.cross_attention_dim
-    if vae is not None and latent_channels(vae) != channels:
-        raise ValueError(
-            f"the autoencoder has {latent_channels(vae)} latent channels and the transformer {channels}; use the "
-            "autoencoder that the transformer was trained on"
-        )
-    if text_encoder is not None and text_encoder.hidden_size != width:
-        raise ValueError(
-            f"the text encoder gives {text_encoder.hidden_size} features a token and the transformer takes "
-            f"{width}; use the text encoder that the transformer was trained with"
         )
