@@ -1,0 +1,39 @@
+"""The whole recipe in one command: every step runs, none runs twice, and the result has learned."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+TINY = ["train.dit.train_text_encoder=true"]
+
+
+def speedrun(out, *arguments, timeout=1500):
+    command = [sys.executable, "-m", "kinema.cli", "speedrun", "--out", str(out), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=timeout)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return done.stdout
+
+
+def test_the_tiny_recipe_runs_from_nothing_to_a_report_and_nothing_twice(tmp_path):
+    out = tmp_path / "run"
+    said = speedrun(out, "--preset", "tiny", "--minutes", "0.0001")
+    assert "paused" in said and not (out / "checkpoint").exists()
+    said = speedrun(out, "--preset", "tiny", *TINY)
+    assert "done before" not in said.split("== conditioner", 1)[1].split("== vae")[0] or "paused" in said
+    for made in ("conditioner/final/captioner", "vae/final", "dit/final/transformer", "checkpoint/model_index.json",
+                 "checkpoint/captioner", "eval/report.json", "report.html"):  # fmt: skip
+        assert (out / made).exists(), made
+    assert (out / "report.html").read_text().count("data:image/png;base64,") >= 4
+    again = speedrun(out, "--preset", "tiny", *TINY)
+    assert again.count("done before") == 5
+
+
+@pytest.mark.soak
+def test_the_nano_recipe_learns_colours(tmp_path):
+    """The README's first look: colours are right far more often than by chance."""
+    out = tmp_path / "run"
+    speedrun(out, "--preset", "cpu-nano", timeout=3600)
+    colour = json.loads((out / "eval" / "report.json").read_text())["attributes"]["colour"]
+    assert colour["score"]["value"] > colour["chance"]["value"] + 0.2
