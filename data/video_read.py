@@ -316,6 +316,7 @@ class _Converter:
             height=self.scaled[0],
             format="rgba" if alpha else "rgb24",
             src_colorspace=colorspace,
+            dst_colorspace=Colorspace.DEFAULT,  # PyAV before 17 converts by the right matrix only if they differ
             interpolation=SCALER,
         ).to_ndarray()
         if alpha:

@@ -156,11 +156,15 @@ def test_odd_sizes_are_kept(tmp_path, make, numbered, number, name, codec, pix_f
     assert (probe(path).height, probe(path).width) == (37, 65)
 
 
-def test_ten_bits_keep_their_colours(tmp_path, make):
+@pytest.mark.parametrize(
+    ("name", "codec", "pix_fmt"),
+    [("ten.mkv", "ffv1", "yuv420p10le"), ("full.mov", "mjpeg", "yuvj444p"), ("rgb.mov", "png", "rgb24")],
+)
+def test_ten_bits_full_range_and_rgb_keep_their_colours(tmp_path, make, name, codec, pix_fmt):
     colours = np.array([[200, 40, 40], [40, 160, 60], [30, 60, 200], [240, 220, 40]], np.uint8)
     frame = colours.reshape(2, 2, 3).repeat(32, 0).repeat(32, 1)
-    path = make(tmp_path / "ten.mkv", [frame] * 2, codec="ffv1", pix_fmt="yuv420p10le")
-    assert probe(path).pixel_format == "yuv420p10le"
+    path = make(tmp_path / name, [frame] * 2, codec=codec, pix_fmt=pix_fmt)
+    assert probe(path).pixel_format == pix_fmt
     shown = read_video(path).frames[1]
     assert np.abs(shown[16::32, 16::32].reshape(4, 3).astype(int) - colours).max() <= 3
 
