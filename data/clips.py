@@ -1,23 +1,25 @@
 """A dataset of clips from anyone's videos: a manifest, or a folder with captions beside or inside it."""
 
+import hashlib
 import json
+import math
+import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from torch.utils.data import Dataset
 
 from .buckets import Shape, nearest_bucket
-from .manifest import SUFFIXES, captions_of, read_manifest
-from .video_io import VideoError, probe, read_video
+from .manifest import SUFFIXES, ManifestError, captions_of, read_manifest
+from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, probe, read_video
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 HELDOUT_EVERY = 50  # of the clips of a source without a split of its own, every 50th is held out
+MOST_DAMAGED = 8  # damaged clips in a row that are passed over before reading gives up
 
 
 class ClipError(ValueError):
@@ -28,8 +30,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
     """Clips of a manifest or folder, resized and cropped to one shape, or to the nearest of several.
 
     A folder's captions come from a .txt or .json file beside each video ("cat.mp4", "cat.txt"), or from one
-    .parquet, .csv or .jsonl table in it. Each clip begins at its start in the manifest, and is sampled by time,
-    so any file frame rate serves. Clips that cannot be used are left out and listed in `rejected`.
+    .parquet, .csv or .jsonl table in it ("manifest.parquet" if there are several). Clips are sampled by time, so
+    any file frame rate serves. Where a video is longer than the shape, the part that is taken depends on the
+    clip's id alone. Clips that cannot be used are left out and listed in `rejected` as (path, cause).
     """
 
     def __init__(
@@ -40,22 +43,25 @@ class ClipDataset(Dataset[dict[str, Any]]):
         width: int,
         num_frames: int,
         fps: float,
+        fps_choices: Sequence[float] = (),
         buckets: Sequence[Shape] = (),
         split: Literal["train", "heldout"] = "train",
     ) -> None:
-        """Find the clips and look into each file's header.
+        """Find the clips and their lengths, from the manifest or else from each file's header.
 
         Args:
             source: a manifest file or a folder.
             height, width, num_frames, fps: shape of every clip, when there are no buckets.
+            fps_choices: if given, each clip draws its frame rate from these that it is long enough for.
             buckets: (frames, height, width) shapes; each clip goes to the nearest that it fills.
             split: "train" leaves out every 50th clip, "heldout" has only those.
 
         Raises:
             FileNotFoundError: there is no such file or folder.
+            ManifestError: a table or caption file that cannot be read.
             ClipError: no clip can be used.
         """
-        self.source, self.fps = Path(source), fps
+        self.source, self.rates = Path(source), tuple(fps_choices) or (fps,)
         self.shapes: list[Shape] = list(buckets) or [(num_frames, height, width)]
         self.rows: list[dict[str, Any]] = []
         self.bucket_of: list[int] = []
@@ -63,76 +69,99 @@ class ClipDataset(Dataset[dict[str, Any]]):
         root, rows = find_rows(self.source)
         for row in rows:
             row = row | {"path": str(root / row["path"])}
-            bucket = self._bucket(row)
-            if isinstance(bucket, str):
-                self.rejected.append((row["path"], bucket))
+            cut = self._cut(row)
+            if isinstance(cut, str):
+                self.rejected.append((row["path"], cut))
             else:
+                bucket, row["cut_start"], row["cut_fps"] = cut
                 self.rows.append(row)
                 self.bucket_of.append(bucket)
         if not self.rows:
             causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
-            counted = (
-                "; ".join(f"{cause} ({count})" for cause, count in causes.most_common()) or "it holds no video"
-            )
-            raise ClipError(f"no clip of {source} can be used: {counted}")
+            counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
+            raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}")
         kept = [i for i in range(len(self.rows)) if (i % HELDOUT_EVERY == 0) == (split == "heldout")]
         kept = kept or list(range(len(self.rows)))  # too few to hold any out
         self.rows, self.bucket_of = [self.rows[i] for i in kept], [self.bucket_of[i] for i in kept]
 
-    def _bucket(self, row: dict[str, Any]) -> int | str:
-        """The bucket of a clip, or why it cannot be used."""
+    def _cut(self, row: dict[str, Any]) -> tuple[int, float, float] | str:
+        """Bucket, start in seconds and frame rate of a clip, or why it cannot be used."""
         if not captions_of(row):
             return "no caption"
         try:
-            info = probe(row["path"])
+            height, width, start, end = _extent(row)
         except VideoError as error:
             return f"unreadable file: {error}"
-        start, end = row.get("start") or 0.0, row.get("end") or info.duration or 0.0
-        frames = int((end - start) * self.fps + 1e-6) or 1
-        bucket = nearest_bucket(frames, info.height, info.width, self.shapes)
-        if bucket is None:
-            return f"too short: {frames} frames at {self.fps:g} a second, the shortest shape has {self._least()}"
-        return bucket
-
-    def _least(self) -> int:
-        return min(frames for frames, _, _ in self.shapes)
+        if end <= start:
+            return f"empty part: from {start:g} s to {end:g} s"
+        draw = hashlib.blake2b(row["id"].encode(), digest_size=16).digest()
+        first = int.from_bytes(draw[:8], "big") % len(self.rates)
+        for rate in self.rates[first:] + self.rates[:first]:
+            frames = max(1, math.floor((end - start) * rate + 0.01))
+            bucket = nearest_bucket(frames, height, width, self.shapes)
+            if bucket is not None:
+                spare = max(0.0, end - start - self.shapes[bucket][0] / rate)
+                return bucket, start + spare * int.from_bytes(draw[8:], "big") / 2**64, float(rate)
+        least = min(frames for frames, _, _ in self.shapes)
+        return f"too short: {end - start:.2f} s, and {least} frames need {least / max(self.rates):.2f} s"
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self.rows[index]
-        frames, height, width = self.shapes[self.bucket_of[index]]
-        start = row.get("start") or 0.0
-        video = read_video(row["path"], start=start, fps=self.fps, num_frames=frames)
+        """The clip; where its file is damaged, the next sound one of its shape, with a `VideoWarning`.
+
+        Raises:
+            VideoError: so many damaged files in a row that the source itself must be at fault.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"clip {index} of a dataset of {len(self)}")
+        try:
+            return self._read(index)
+        except VideoError as error:
+            failure = error
+        alike = [i for i, bucket in enumerate(self.bucket_of) if bucket == self.bucket_of[index]]
+        at = alike.index(index)
+        for number in (alike[at + 1 :] + alike[:at])[:MOST_DAMAGED]:
+            warnings.warn(f"{failure}; the next clip takes its place", VideoWarning, stacklevel=2)
+            try:
+                return self._read(number) | {"index": index}
+            except VideoError as error:
+                failure = error
+        raise failure
+
+    def _read(self, number: int) -> dict[str, Any]:
+        row = self.rows[number]
+        frames, height, width = self.shapes[self.bucket_of[number]]
+        start, fps = row["cut_start"], row["cut_fps"]
+        video = read_video(row["path"], start=start, fps=fps, num_frames=frames, size=(height, width))
+        if len(video.frames) < frames:
+            raise VideoDamageError(
+                row["path"], start + len(video.frames) / fps, "the file is shorter than it says"
+            )
         return {
             "id": row["id"],
-            "index": index,
-            "pixel_values": fit(video.frames, height, width),
+            "index": number,
+            "pixel_values": rearrange(torch.from_numpy(video.frames), "t h w c -> c t h w").contiguous(),
             "captions": captions_of(row),
-            "fps": float(self.fps),
+            "fps": fps,
             "scene": row.get("scene") or "",
         }
 
 
-def fit(frames: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """Frames resized to cover (height, width) and cropped about the middle; the aspect of things is kept.
-
-    Args:
-        frames: uint8 (T, H, W, 3).
-
-    Returns:
-        uint8 (3, T, height, width).
-    """
-    rows, columns = frames.shape[1:3]
-    scale = max(height / rows, width / columns)
-    size = (max(height, round(rows * scale)), max(width, round(columns * scale)))
-    x = rearrange(torch.from_numpy(np.ascontiguousarray(frames)), "t h w c -> t c h w")
-    if size != (rows, columns):
-        x = F.interpolate(x.float(), size, mode="bilinear", antialias=True, align_corners=False)
-        x = x.round().clamp(0, 255).to(torch.uint8)
-    top, left = (size[0] - height) // 2, (size[1] - width) // 2
-    return rearrange(x[:, :, top : top + height, left : left + width], "t c h w -> c t h w").contiguous()
+def _extent(row: dict[str, Any]) -> tuple[int, int, float, float]:
+    """Height and width in pixels, start and end in seconds; files are opened only for what the row lacks."""
+    height, width, start, end = row.get("height"), row.get("width"), row.get("start") or 0.0, row.get("end")
+    if not end and not start:
+        end = row.get("duration")
+    if height and width and end and Path(row["path"]).is_file():
+        return int(height), int(width), start, end
+    info = probe(row["path"])
+    end = end or info.duration
+    if not end:  # a bare stream, which says nothing of its length
+        *_, (last, _) = iter_video(row["path"], size=(1, 1), on_error="readable")
+        end = last + 1 / (info.fps or 25)
+    return info.height, info.width, start, end
 
 
 def find_rows(source: Path) -> tuple[Path, list[dict[str, Any]]]:
@@ -142,6 +171,8 @@ def find_rows(source: Path) -> tuple[Path, list[dict[str, Any]]]:
     if not source.is_dir():
         raise FileNotFoundError(f"{source} is neither 'diorama', a manifest nor a folder of videos")
     tables = sorted(path for path in source.iterdir() if path.suffix in SUFFIXES)
+    if source / "manifest.parquet" in tables:
+        tables = [source / "manifest.parquet"]
     if len(tables) > 1:
         names = ", ".join(path.name for path in tables)
         raise ClipError(f"{source} holds several tables ({names}); give the one to use as the source")
@@ -155,12 +186,16 @@ def _sidecar_row(path: Path, root: Path) -> dict[str, Any]:
     name = path.relative_to(root)
     row: dict[str, Any] = {"id": name.with_suffix("").as_posix(), "path": name.as_posix()}
     text, table = path.with_suffix(".txt"), path.with_suffix(".json")
-    if table.is_file():
-        found = json.loads(table.read_text(encoding="utf-8"))
-        found = {"caption_original": found} if isinstance(found, str) else dict(found)
-        if "caption" in found:
-            found.setdefault("caption_original", found.pop("caption"))
-        row = found | row
-    elif text.is_file():
-        row["caption_original"] = text.read_text(encoding="utf-8").strip()
+    try:
+        if table.is_file():
+            found = json.loads(table.read_text(encoding="utf-8"))
+            found = {"caption_original": found} if isinstance(found, str) else dict(found)
+            if "caption" in found:
+                found.setdefault("caption_original", found.pop("caption"))
+            row = found | row
+        elif text.is_file():
+            row["caption_original"] = text.read_text(encoding="utf-8").strip()
+    except (ValueError, TypeError) as error:
+        cause = f"{error}; it needs UTF-8 text, and a .json file a text or an object with captions"
+        raise ManifestError(f"{table if table.is_file() else text} cannot be read: {cause}") from None
     return row

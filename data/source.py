@@ -41,6 +41,7 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
         width=data.width,
         num_frames=data.num_frames,
         fps=data.fps,
+        fps_choices=data.fps_choices,
         buckets=data.buckets,
         split=split,
     )

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from kinema.configs import load_config
-from kinema.data.clips import ClipDataset, ClipError, fit
-from kinema.data.manifest import write_manifest
+from kinema.data.clips import ClipDataset, ClipError
+from kinema.data.manifest import ManifestError, write_manifest
 from kinema.data.source import open_dataset
-from kinema.data.video_io import write_video
+from kinema.data.video_io import VideoOpenError, VideoWarning, write_video
 
 SHAPE = {"height": 32, "width": 32, "num_frames": 5, "fps": 4.0}
 
@@ -38,14 +38,14 @@ def test_a_folder_with_sidecar_captions(folder):
     clips = ClipDataset(folder, **SHAPE)
     causes = {path.rsplit("/", 1)[1]: cause for path, cause in clips.rejected}
     assert causes["uncaptioned.mp4"] == "no caption"
-    assert causes["short.mp4"].startswith("too short: 1 frames at 4 a second")
+    assert causes["short.mp4"].startswith("too short: 0.38 s, and 5 frames need 1.25 s")
     assert causes["broken.mp4"].startswith("unreadable file")
     found = {clip["id"]: clip for clip in (clips[i] for i in range(len(clips)))}
     assert found["sub/b"]["captions"] == {"short": "another", "dense": "another grey wall"}
     pixels = found["sub/b"]["pixel_values"]
     assert pixels.dtype == torch.uint8 and pixels.shape == (3, 5, 32, 32)
     # 8 frames a second sampled at 4: every second frame
-    assert torch.allclose(pixels.float().mean(dim=(0, 2, 3)), torch.arange(5) * 20.0, atol=4)
+    assert torch.allclose(pixels.float().mean(dim=(0, 2, 3)).diff(), torch.full((4,), 20.0), atol=4)
 
 
 def test_train_and_heldout_share_no_clip(folder):
@@ -54,7 +54,7 @@ def test_train_and_heldout_share_no_clip(folder):
 
 
 def test_a_manifest_gives_the_part_between_start_and_end(folder):
-    row = {"id": "x", "path": "c.mp4", "start": 1.0, "end": 2.5, "caption_medium": "wall"}
+    row = {"id": "x", "path": "c.mp4", "start": 1.0, "end": 2.25, "caption_medium": "wall"}
     write_manifest(folder / "m.parquet", [row])
     (clip,) = ClipDataset(folder / "m.parquet", **SHAPE)
     assert abs(float(clip["pixel_values"][:, 0].float().mean()) - 80) < 4
@@ -80,12 +80,64 @@ def test_a_source_without_usable_clips_counts_the_causes(folder):
         ClipDataset(folder / "nothing", **SHAPE)
 
 
-@pytest.mark.parametrize(("height", "width"), [(32, 32), (16, 64), (64, 16), (7, 5)])
-def test_fit_covers_the_shape_and_keeps_the_aspect(height, width):
-    picture = np.zeros((1, 40, 60, 3), np.uint8)
-    picture[:, 10:30, 20:40] = 255  # a square stays a square
-    inside = fit(picture, height, width)[0, 0] > 127
-    assert inside.shape == (height, width)
-    rows, columns = inside.any(1).sum(), inside.any(0).sum()
-    expected = 20 * max(height / 40, width / 60)
-    assert abs(int(rows) - min(height, expected)) <= 1 and abs(int(columns) - min(width, expected)) <= 1
+def test_a_long_video_gives_one_fixed_part_of_it_that_depends_on_its_name(tmp_path):
+    for name in "abcdefgh":
+        write_video(tmp_path / f"{name}.mp4", grey(24), 8)
+        (tmp_path / f"{name}.txt").write_text("wall")
+    first = {
+        clip["id"]: clip["pixel_values"].float().mean(dim=(0, 2, 3)) for clip in ClipDataset(tmp_path, **SHAPE)
+    }
+    again = {
+        clip["id"]: clip["pixel_values"].float().mean(dim=(0, 2, 3)) for clip in ClipDataset(tmp_path, **SHAPE)
+    }
+    assert len(first) == 7  # one is held out
+    starts = set()
+    for name, levels in first.items():
+        assert torch.equal(levels, again[name])
+        assert torch.allclose(levels.diff(), torch.full((4,), 20.0), atol=4)
+        starts.add(round(float(levels[0]) / 10))
+    assert len(starts) > 2 and max(starts) <= 24 - 9
+
+
+def test_frame_rates_are_drawn_from_those_a_clip_is_long_enough_for(tmp_path):
+    for k in range(12):
+        write_video(tmp_path / f"{k}.mp4", grey(20 if k else 6), 8)
+        (tmp_path / f"{k}.txt").write_text("wall")
+    both = [ClipDataset(tmp_path, **SHAPE, fps_choices=(2.0, 8.0), split=s) for s in ("train", "heldout")]
+    rates = {clip["id"]: clip["fps"] for clips in both for clip in clips}
+    assert rates["0"] == 8.0 and set(rates.values()) == {2.0, 8.0}
+    steps = {clip["id"]: clip["pixel_values"].float().mean(dim=(0, 2, 3)).diff().mean() for clip in both[0]}
+    assert all(abs(float(step) - 80 / rates[name]) < 4 for name, step in steps.items())
+
+
+def test_a_damaged_clip_is_replaced_with_a_warning(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (16, 48, 64, 3), dtype=np.uint8)
+    for name in "abc":
+        write_video(tmp_path / f"{name}.mp4", noise, 8)
+        (tmp_path / f"{name}.txt").write_text("noise")
+    clips = ClipDataset(tmp_path, height=32, width=32, num_frames=16, fps=8.0)
+    assert [clips[i]["id"] for i in range(2)] == ["b", "c"]
+    whole = (tmp_path / "b.mp4").read_bytes()
+    (tmp_path / "b.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.warns(VideoWarning, match=r"b\.mp4.*takes its place"):
+        clip = clips[0]
+    assert (clip["id"], clip["index"]) == ("c", 0)
+    (tmp_path / "c.mp4").unlink()
+    with pytest.raises(VideoOpenError, match="no such file"), pytest.warns(VideoWarning):
+        clips[0]
+
+
+def test_a_manifest_that_knows_the_sizes_spares_opening_the_files(tmp_path):
+    (tmp_path / "a.mp4").write_bytes(b"never opened")
+    row = {"id": "x", "path": "a.mp4", "caption_short": "wall", "width": 64, "height": 48, "duration": 3.0}
+    write_manifest(tmp_path / "manifest.parquet", [row])
+    (tmp_path / "other.csv").write_text("path,caption\nb.mp4,x\n")
+    assert len(ClipDataset(tmp_path, **SHAPE)) == 1  # manifest.parquet goes before other tables
+
+
+@pytest.mark.parametrize("content", ["{", "[1, 2]", "3"])
+def test_a_caption_file_that_cannot_be_read_is_named(tmp_path, content):
+    write_video(tmp_path / "a.mp4", grey(), 8)
+    (tmp_path / "a.json").write_text(content)
+    with pytest.raises(ManifestError, match=r"a\.json cannot be read"):
+        ClipDataset(tmp_path, **SHAPE)
