@@ -18,6 +18,7 @@ Further columns are kept as they are.
 """
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -87,7 +88,8 @@ def read_manifest(path: str | Path) -> list[dict[str, Any]]:
 
     Raises:
         FileNotFoundError: no such file.
-        ManifestError: an unknown suffix, a broken line, or no column that names files.
+        ManifestError: an unknown suffix, a broken line, no column that names files, a row without one, or a
+            number that is none.
     """
     path = Path(path)
     if not path.is_file():
@@ -95,7 +97,7 @@ def read_manifest(path: str | Path) -> list[dict[str, Any]]:
     rows = _read_table(path)
     if not rows:
         return []
-    found = list(rows[0])
+    found = list(dict.fromkeys(name for row in rows for name in row))
     by_name = {name.lower(): name for name in found}
     path_column = next((by_name[name] for name in _PATH_NAMES if name in by_name), None)
     caption_column = next((by_name[name] for name in _CAPTION_NAMES if name in by_name), None)
@@ -104,7 +106,13 @@ def read_manifest(path: str | Path) -> list[dict[str, Any]]:
             f"{path} has the columns {', '.join(found)}; it needs one that names the files, called one of "
             f"{', '.join(_PATH_NAMES)}"
         )
-    return [_normal_row(row, path_column, caption_column) for row in rows]
+    normal = []
+    for number, row in enumerate(rows, 1):
+        try:
+            normal.append(_normal_row(row, path_column, caption_column))
+        except ValueError as error:
+            raise ManifestError(f"row {number} of {path}: {error}") from None
+    return normal
 
 
 def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
@@ -117,13 +125,18 @@ def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
 def _normal_row(row: dict[str, Any], path_column: str, caption_column: str | None) -> dict[str, Any]:
     normal: dict[str, Any] = {name: "" if kind == pa.string() else None for name, kind in COLUMNS.items()}
     normal |= {key: value for key, value in row.items() if value is not None}
-    normal["path"] = str(row[path_column] or "")
+    normal["path"] = str(row.get(path_column) or "")
+    if not normal["path"]:
+        raise ValueError(f"{path_column!r} is empty; it needs the name of a file")
     normal["id"] = str(normal["id"] or Path(normal["path"]).with_suffix("").as_posix())
     if caption_column:
-        normal["caption_original"] = str(row[caption_column] or "")
+        normal["caption_original"] = str(row.get(caption_column) or "")
     for name, kind in COLUMNS.items():
         if isinstance(normal[name], str) and kind != pa.string():  # CSV has only text
-            normal[name] = float(normal[name]) if normal[name] else None
+            try:
+                normal[name] = float(normal[name]) if normal[name].strip() else None
+            except ValueError:
+                raise ValueError(f"{name!r} is {normal[name]!r}; it needs a number") from None
     return normal
 
 
@@ -134,15 +147,24 @@ def _read_table(path: Path) -> list[dict[str, Any]]:
         except pa.ArrowInvalid as error:
             raise ManifestError(f"{path} is no Parquet file: {error}") from error
     if path.suffix == ".csv":
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            return list(csv.DictReader(file))
+        return list(csv.DictReader(io.StringIO(_read_text(path), newline="")))
     if path.suffix == ".jsonl":
         rows = []
-        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        for number, line in enumerate(_read_text(path).split("\n"), 1):
             if line.strip():
                 try:
-                    rows.append(json.loads(line))
+                    row = json.loads(line)
                 except json.JSONDecodeError as error:
                     raise ManifestError(f"line {number} of {path} is not JSON: {error}") from error
+                if not isinstance(row, dict):
+                    raise ManifestError(f"line {number} of {path} is a {type(row).__name__}; it needs an object")
+                rows.append(row)
         return rows
     raise ManifestError(f"{path} ends in {path.suffix!r}; a manifest ends in .parquet, .csv or .jsonl")
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ManifestError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from None

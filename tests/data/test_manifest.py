@@ -50,6 +50,12 @@ def test_other_tables_are_understood(tmp_path, file, caption, suffix):
     assert (row["id"], row["path"], captions_of(row)) == ("sub/cat", "sub/cat.mp4", {"short": "a cat, asleep"})
 
 
+def test_rows_of_json_lines_may_differ(tmp_path):
+    (tmp_path / "c.jsonl").write_text('{"video": "a.mp4"}\n\n{"video": "b.mp4", "caption": "a cat\u2028asleep"}\n')
+    rows = read_manifest(tmp_path / "c.jsonl")
+    assert [captions_of(row) for row in rows] == [{}, {"short": "a cat\u2028asleep"}]
+
+
 def test_numbers_in_csv_become_numbers(tmp_path):
     (tmp_path / "c.csv").write_text("path,caption,start,end\na.mp4,x,1.5,\n")
     (row,) = read_manifest(tmp_path / "c.csv")
@@ -63,10 +69,14 @@ def test_numbers_in_csv_become_numbers(tmp_path):
         ("c.jsonl", '{"path": "a.mp4"}\n{"path"\n', "line 2"),
         ("c.parquet", "no parquet", "is no Parquet file"),
         ("c.txt", "a.mp4", "ends in '.txt'"),
+        ("c.jsonl", '{"path": "a.mp4"}\n[1]\n', "line 2.*needs an object"),
+        ("c.csv", "path,caption,start\na.mp4,x,\nb.mp4,x,soon\n", "row 2.*'start' is 'soon'; it needs a number"),
+        ("c.jsonl", '{"path": "a.mp4"}\n{"caption": "x"}\n', "row 2.*'path' is empty"),
+        ("c.csv", b"path,caption\na.mp4,caf\xe9\n", "is not UTF-8"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tmp_path, name, content, message):
-    (tmp_path / name).write_text(content)
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(ManifestError, match=message):
         read_manifest(tmp_path / name)
 
