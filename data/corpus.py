@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 from tqdm import tqdm
 
 from .diorama import DioramaDataset
+from .files import atomic_path
 from .manifest import write_manifest
 from .sheets import contact_sheet
 from .video_io import VideoError, read_video, write_video
@@ -71,13 +72,18 @@ def write_corpus(out: str | Path, count: int, shape: Shape, *, workers: int | No
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
         work = [pool.submit(_write_clip, out, index, count, shape) for index in range(count)]
-        for done in tqdm(as_completed(work), total=count, desc="clips", unit="clip", dynamic_ncols=True):
-            rows.append(done.result())
+        try:
+            for done in tqdm(as_completed(work), total=count, desc="clips", unit="clip", dynamic_ncols=True):
+                rows.append(done.result())
+        except BaseException:  # a full disk or Ctrl-C: leave the rest undone instead of waiting for it
+            pool.shutdown(cancel_futures=True)
+            raise
     rows.sort(key=lambda row: row["path"])
     manifest = out / "manifest.parquet"
     write_manifest(manifest, rows)
     shown = [(row["caption_medium"], read_video(out / row["path"]).frames) for row in rows[:SHEET_CLIPS]]
-    contact_sheet(shown).save(out / "sheet.png")
+    with atomic_path(out / "sheet.png") as path:
+        contact_sheet(shown).save(path)
     return manifest
 
 
