@@ -1,11 +1,11 @@
 """The object of a clip, found from pixels alone: which pixels are not the surroundings.
 
 No model is trained and no prompt is read. Two facts about simple scenes do the work. With a still camera the
-surroundings are what each row of the picture shows at its left and right ends most of the time; and the object is
-one region, connected through time, whose colours those ends lack. A first guess by that contrast is sharpened a few
-times over: colours of the object (one set for the clip) are held against colours of the surroundings (one set per
-row), and each pixel goes to the likelier. That is GrabCut (Rother et al. 2004) with histograms and a local mean in
-place of mixtures and the graph cut. Rows, because ground and sky change with height and hardly along it.
+surroundings are what each row of the picture shows at its left and right ends most of the time; and the object
+is one region, connected through time, whose colours those ends lack. A first guess by that contrast is sharpened
+a few times over: colours of the object (one set for the clip) are held against colours of the surroundings (one
+set per row), and each pixel goes to the likelier. That is GrabCut (Rother et al. 2004) with histograms and a local
+mean in place of mixtures and the graph cut. Rows, because ground and sky change with height, hardly along it.
 """
 
 from dataclasses import dataclass

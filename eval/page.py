@@ -25,9 +25,13 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def picture(path: Path) -> str:
-    """A PNG embedded in the page, captioned with its name."""
-    data = base64.b64encode(path.read_bytes()).decode()
-    name = escape(path.stem)
+    """A PNG file embedded in the page, captioned with its name."""
+    return embedded(path.read_bytes(), path.stem)
+
+
+def embedded(png: bytes, caption: str) -> str:
+    """A PNG's bytes embedded in the page."""
+    data, name = base64.b64encode(png).decode(), escape(caption)
     return f'<figure><img alt="{name}" src="data:image/png;base64,{data}"><figcaption>{name}</figcaption></figure>'
 
 

@@ -18,7 +18,7 @@ MOST_FRAMES = 33  # longer clips are measured on so many, evenly spaced
 
 # A region is an object if its difference from the surroundings (nats) times its size (square root of the share of
 # the picture that it covers) reaches this: clouds are large and pale or small and bright.
-LEAST_PRESENCE = 0.48
+LEAST_PRESENCE = 0.6
 
 # Colour. Hues are degrees in the Lab plane: each name holds up to the edge at its place.
 HUES = ("pink", "red", "orange", "yellow", "green", "cyan", "blue", "purple", "pink")
@@ -38,18 +38,22 @@ STILL_GROWTH = 0.35  # spread of the logarithm of the area
 STILL_CHANGE = 6.0  # change of the object's own pixels, of 255, beyond what its surroundings change
 
 # Lab colours of the lowest sixth of the picture.
-FLOORS = {
+FLOORS: dict[str, dict[str, tuple[int, int, int]]] = {
     "day": {
-        "grass": (54, -31, 35), "sand": (71, 2, 28), "snow": (89, 0, -7), "wood": (46, 12, 27), "stone": (57, 0, -3),
+        "grass": (54, -31, 35), "sand": (71, 2, 28), "snow": (89, 0, -7),
+        "wood": (46, 12, 27), "stone": (57, 0, -3),
     },
     "dawn": {
-        "grass": (43, -24, 29), "sand": (58, 6, 22), "snow": (72, 5, -10), "wood": (36, 13, 22), "stone": (45, 4, -4),
+        "grass": (43, -24, 29), "sand": (58, 6, 22), "snow": (72, 5, -10),
+        "wood": (36, 13, 22), "stone": (45, 4, -4),
     },
     "sunset": {
-        "grass": (37, -17, 30), "sand": (53, 14, 30), "snow": (65, 10, 6), "wood": (35, 19, 28), "stone": (43, 9, 7),
+        "grass": (37, -17, 30), "sand": (53, 14, 30), "snow": (65, 10, 6),
+        "wood": (35, 19, 28), "stone": (43, 9, 7),
     },
     "night": {
-        "grass": (23, -17, 14), "sand": (32, 0, 3), "snow": (42, 4, -21), "wood": (19, 4, 7), "stone": (25, 2, -13),
+        "grass": (23, -17, 14), "sand": (32, 0, 3), "snow": (42, 4, -21),
+        "wood": (19, 4, 7), "stone": (25, 2, -13),
     },
 }  # fmt: skip
 CHECKERED_SPREAD = 22.0  # of lightness within the floor, 10th to 90th percentile
@@ -119,15 +123,21 @@ def measure(frames: np.ndarray) -> Measurement:
     )
 
 
+def working_size(height: int, width: int) -> tuple[int, int]:
+    """The (height, width) at which a clip is measured: its own, or about 64 pixels on the shorter side."""
+    if min(height, width) <= 1.5 * SIDE:
+        return height, width
+    scale = SIDE / min(height, width)
+    return round(height * scale), round(width * scale)
+
+
 def shrink(frames: np.ndarray) -> np.ndarray:
-    """The clip at a size that is quick to measure: about 64 pixels on the shorter side, at most 33 frames."""
+    """The clip at its working size, with at most 33 frames, evenly spaced."""
     if len(frames) > MOST_FRAMES:
         frames = frames[np.linspace(0, len(frames) - 1, MOST_FRAMES).round().astype(int)]
-    height, width = frames.shape[1:3]
-    if min(height, width) <= 1.5 * SIDE:
+    size = working_size(*frames.shape[1:3])
+    if size == frames.shape[1:3]:
         return frames
-    scale = SIDE / min(height, width)
-    size = (round(height * scale), round(width * scale))
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float()
     small = F.interpolate(pixels, size=size, mode="area")
     return small.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
