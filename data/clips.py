@@ -178,7 +178,11 @@ def find_rows(source: Path) -> tuple[Path, list[dict[str, Any]]]:
         raise ClipError(f"{source} holds several tables ({names}); give the one to use as the source")
     if tables:
         return source, read_manifest(tables[0])
-    videos = sorted(path for path in source.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES)
+    videos = sorted(
+        path
+        for path in source.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and not path.name.startswith(".")  # hidden: unfinished files
+    )
     return source, [_sidecar_row(path, source) for path in videos]
 
 

@@ -66,6 +66,8 @@ def write_corpus(out: str | Path, count: int, shape: Shape, *, workers: int | No
         raise ValueError(f"{count} clips were asked for; give --n 1 or more")
     (out / "clips").mkdir(parents=True, exist_ok=True)
     _claim(out / "corpus.json", shape)
+    for unfinished in (out / "clips").glob(".*.part.mp4"):  # of a killed run
+        unfinished.unlink()
     workers = min(count, workers or os.cpu_count() or 1)
     rows: list[dict[str, Any]] = []
     # fork would copy torch's thread pool in an unusable state

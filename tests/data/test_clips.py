@@ -31,12 +31,14 @@ def folder(tmp_path):
     for name in ("c", "short", "broken"):
         (tmp_path / f"{name}.txt").write_text("words")
     (tmp_path / "broken.mp4").write_bytes(b"not a video")
+    (tmp_path / ".a.part.mp4").write_bytes(b"hidden")
     return tmp_path
 
 
 def test_a_folder_with_sidecar_captions(folder):
     clips = ClipDataset(folder, **SHAPE)
     causes = {path.rsplit("/", 1)[1]: cause for path, cause in clips.rejected}
+    assert set(causes) == {"uncaptioned.mp4", "short.mp4", "broken.mp4"}
     assert causes["uncaptioned.mp4"] == "no caption"
     assert causes["short.mp4"].startswith("too short: 0.38 s, and 5 frames need 1.25 s")
     assert causes["broken.mp4"].startswith("unreadable file")

@@ -26,9 +26,11 @@ def test_a_corpus_is_written_once_and_holds_the_training_clips(tmp_path):
 
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "clips").iterdir()}
     (tmp_path / rows[2]["path"]).write_bytes(b"half a file")
+    (tmp_path / "clips" / ".000001.00aa.part.mp4").write_bytes(b"left by a kill")
     write_corpus(tmp_path, 3, SHAPE, workers=1)
     changed = [p.name for p in times if p.stat().st_mtime_ns != times[p]]
     assert changed == ["000002.mp4"]
+    assert {path.name for path in (tmp_path / "clips").iterdir()} == {f"{k:06d}.mp4" for k in range(3)}
     assert len(ClipDataset(manifest, height=32, width=32, num_frames=5, fps=4.0)) == 2  # one of three is held out
 
 
