@@ -72,13 +72,18 @@ def size_cost(size: Size) -> Cost:
 
 
 def measure(model: nn.Module, forward: Callable[[], Any], tokens: int = 0) -> Cost:
-    """Run `forward` of a meta-device model once, counting operations and what autograd keeps."""
+    """Run `forward` of a meta-device model once, counting operations and what autograd keeps.
+
+    The meta device has no fused attention, so its score matrices (tokens × tokens) are passed over: a GPU's kernel
+    keeps none.
+    """
     parameters = {p.untyped_storage()._cdata: p.numel() for p in model.parameters()}
     kept: dict[int, torch.UntypedStorage] = {}
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in parameters:
+        is_scores = tensor.ndim > 3 and tensor.shape[-2:] == (tokens, tokens)
+        if storage._cdata not in parameters and not is_scores:
             kept[storage._cdata] = storage  # held, so that no other tensor gets its address
         return tensor
 
