@@ -82,7 +82,7 @@ def measure(model: nn.Module, forward: Callable[[], Any], tokens: int = 0) -> Co
 
     def keep(tensor: torch.Tensor) -> torch.Tensor:
         storage = tensor.untyped_storage()
-        is_scores = tensor.ndim > 3 and tensor.shape[-2:] == (tokens, tokens)
+        is_scores = tensor.ndim > 2 and tensor.shape[-2:] == (tokens, tokens)
         if storage._cdata not in parameters and not is_scores:
             kept[storage._cdata] = storage  # held, so that no other tensor gets its address
         return tensor
