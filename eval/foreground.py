@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 CELL = 3.0  # Lab units: side of a colour cell
 MERGED = 4.0  # Lab units: side of an object colour cell
+MOST_MERGED = 3000  # object colour cells; above, cells grow
 WIDTH = 5.0  # Lab units: width of the kernel round a colour of the surroundings
 OBJECT_WIDTH = 6.0  # Lab units: likewise of the object
 EDGE = 0.75  # the outer columns beyond this share of the half width are believed to show surroundings
@@ -101,7 +102,11 @@ class _Colours:
         self._rows = [slice(start, end) for start, end in pairwise(ends)]
         self._row_kernels = [_kernel(colour[row], colour[row], WIDTH) for row in self._rows]
         # Colours of the object are compared over all rows, so the cells of different rows are merged.
-        merged, self._merged = np.unique(_keys(colour, MERGED), return_inverse=True)
+        cell = MERGED
+        merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
+        while len(merged) > MOST_MERGED:  # noise has every colour; finer cells would cost gigabytes and tell no more
+            cell *= 1.5
+            merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
         share = np.bincount(self._merged, minlength=len(merged))
         centre = np.stack([np.bincount(self._merged, colour[:, k]) / share for k in range(3)], 1)
         self._object_kernel = _kernel(colour, centre, OBJECT_WIDTH)
