@@ -104,7 +104,7 @@ class _Colours:
         # Colours of the object are compared over all rows, so the cells of different rows are merged.
         cell = MERGED
         merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
-        while len(merged) > MOST_MERGED:  # noise has every colour; finer cells would cost gigabytes and tell no more
+        while len(merged) > MOST_MERGED:  # noise has every colour: finer cells would cost gigabytes
             cell *= 1.5
             merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
         share = np.bincount(self._merged, minlength=len(merged))
