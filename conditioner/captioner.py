@@ -60,7 +60,7 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
         num_heads: int = 4,
         embed_dim: int = 128,
         image_size: int = 64,
-        patch_size: int = 8,
+        patch_size: int = 16,
         num_frames: int = 5,
         vision_width: int = 128,
         vision_layers: int = 4,

@@ -5,6 +5,7 @@ loss take.
 """
 
 import math
+from itertools import pairwise
 
 import torch
 from einops import rearrange
@@ -70,7 +71,7 @@ class VideoTower(nn.Module):
         super().__init__()
         if image_size % patch_size:
             raise ValueError(f"image_size is {image_size}; it needs to be a multiple of patch_size {patch_size}")
-        self.patches = nn.Conv2d(3, width, patch_size, stride=patch_size)
+        self.stem = Stem(patch_size, width)
         self.position_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2, width) * 0.02)
         self.time = TimeEmbedding(width)
         self.norm_in = LayerNorm(width)
@@ -84,9 +85,8 @@ class VideoTower(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Contrastive features (B, E) and caption tokens (B, Q, D) of frames and their times in seconds."""
-        batch = len(pixel_values)
-        x = self.patches(rearrange(pixel_values, "b c k h w -> (b k) c h w"))  # (B K, D, h, w)
-        x = rearrange(x, "(b k) d h w -> b k (h w) d", b=batch) + self.position_embedding  # (B, K, N, D)
+        x = self.stem(pixel_values)  # (B, K, N, D)
+        x = x + self.position_embedding  # (B, K, N, D)
         x = x + self.time(times).unsqueeze(2).to(x.dtype)  # (B, K, N, D)
         x = self.norm_in(rearrange(x, "b k n d -> b (k n) d"))  # (B, K N, D)
         for block in self.transformer.resblocks:
@@ -94,6 +94,37 @@ class VideoTower(nn.Module):
         tokens = self.caption_pool(x)  # (B, Q, D)
         pooled = self.norm_out(self.contrast_pool(tokens)[:, 0])  # (B, E)
         return self.projection(pooled), tokens  # pyright: ignore[reportReturnType]
+
+
+class Stem(nn.Module):
+    """Frames to patches by halving convolutions, each frame beside what changed since the one before.
+
+    Shapes are learned from far fewer clips than with one linear map a patch (Xiao et al. 2021), and so are
+    motions when the change is given.
+
+    Args:
+        patch_size: pixels a patch side, a power of two; one convolution for each halving.
+        width: channels of the patches.
+    """
+
+    def __init__(self, patch_size: int, width: int) -> None:
+        super().__init__()
+        stages = patch_size.bit_length() - 1
+        if patch_size != 1 << stages or stages < 1:
+            raise ValueError(f"patch_size is {patch_size}; it needs to be a power of two, at least 2")
+        channels = [6, *(min(width, max(8, (width // 4) << i)) for i in range(stages))]
+        layers: list[nn.Module] = []
+        for inputs, outputs in pairwise(channels):
+            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(1, outputs), nn.SiLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
+
+    def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
+        """(B, 3, K, H, W) in [-1, 1] to (B, K, N, D)."""
+        frames = rearrange(pixel_values, "b c k h w -> b k c h w")
+        change = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, 1:] - frames[:, :-1]], dim=1)
+        x = torch.cat([frames, change], dim=2)  # (B, K, 6, H, W)
+        x = self.layers(rearrange(x, "b k c h w -> (b k) c h w"))  # (B K, D, h, w)
+        return rearrange(x, "(b k) d h w -> b k (h w) d", b=len(frames))
 
 
 class TimeEmbedding(nn.Module):
