@@ -83,7 +83,6 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
         write_text(directory / "config.yaml", dump_config(config))
     accelerator.wait_for_everyone()
     set_seed(config.seed)
-    torch.set_float32_matmul_precision("medium")
     accelerator.init_trackers(stage)
     run = Run(accelerator, config, stage, directory)
     if seconds := os.environ.get(SECONDS_LEFT):
