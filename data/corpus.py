@@ -11,6 +11,8 @@ import json
 import multiprocessing
 import os
 import sys
+import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,7 +55,7 @@ def write_corpus(out: str | Path, count: int, shape: Shape, *, workers: int | No
         out: folder; clips/, manifest.parquet, corpus.json and sheet.png are made in it.
         count: clips.
         shape: which corpus, and the clips' shape.
-        workers: processes; None: one a core.
+        workers: processes; None: one a core; 1: this one.
 
     Returns:
         Path of the manifest.
@@ -68,18 +70,12 @@ def write_corpus(out: str | Path, count: int, shape: Shape, *, workers: int | No
     _claim(out / "corpus.json", shape)
     for unfinished in (out / "clips").glob(".*.part.mp4"):  # of a killed run
         unfinished.unlink()
-    workers = min(count, workers or os.cpu_count() or 1)
+    progress = tqdm(total=count, desc="clips", unit="clip", dynamic_ncols=True)
     rows: list[dict[str, Any]] = []
-    # fork would copy torch's thread pool in an unusable state
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, context, initializer=_one_thread) as pool:
-        work = [pool.submit(_write_clip, out, index, count, shape) for index in range(count)]
-        try:
-            for done in tqdm(as_completed(work), total=count, desc="clips", unit="clip", dynamic_ncols=True):
-                rows.append(done.result())
-        except BaseException:  # a full disk or Ctrl-C: leave the rest undone instead of waiting for it
-            pool.shutdown(cancel_futures=True)
-            raise
+    with progress:
+        for row in _write_clips(out, count, shape, min(count, workers or os.cpu_count() or 1)):
+            rows.append(row)
+            progress.update()
     rows.sort(key=lambda row: row["path"])
     manifest = out / "manifest.parquet"
     write_manifest(manifest, rows)
@@ -100,10 +96,36 @@ def _claim(path: Path, shape: Shape) -> None:
     path.write_text(json.dumps(wanted))
 
 
-def _one_thread() -> None:
+def _write_clips(out: Path, count: int, shape: Shape, workers: int) -> Iterator[dict[str, Any]]:
+    """Manifest rows, as their clips are finished."""
+    if workers == 1:
+        yield from (_write_clip(out, index, count, shape) for index in range(count))
+        return
+    # fork would copy torch's thread pool in an unusable state
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_start_worker) as pool:
+        work = [pool.submit(_write_clip, out, index, count, shape) for index in range(count)]
+        try:
+            for done in as_completed(work):
+                yield done.result()
+        except BaseException:  # a full disk or Ctrl-C: leave the rest undone instead of waiting for it
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _start_worker() -> None:
     import torch
 
     torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    """Without this, workers would wait for ever for the work of a parent that was killed."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _write_clip(out: Path, index: int, count: int, shape: Shape) -> dict[str, Any]:
