@@ -2,7 +2,7 @@
 
 | module      | purpose                                                                     |
 |-------------|-----------------------------------------------------------------------------|
-| `video_io`  | read, probe and write video files                                           |
+| `video_io`  | read, probe and write video files (`video_read`, `video_probe`, `video_write`) |
 | `pixels`    | uint8 frames ⇄ float pixels in [-1, 1]                                      |
 | `manifest`  | one Parquet row a clip; anyone's CSV, JSONL or Parquet of captions          |
 | `clips`     | a dataset of clips from a manifest or a folder of videos                    |
@@ -11,5 +11,6 @@
 | `packing`   | clips of different shapes in sequences up to a token budget                 |
 | `sheets`    | contact sheets and GIFs                                                     |
 | `corpus`    | Diorama written to disk (`kinema corpus diorama`)                           |
+| `files`     | files that appear whole or not at all                                       |
 | `diorama`   | the built-in world of described 3-D scenes                                  |
 """

@@ -35,8 +35,8 @@ def nearest_bucket(frames: int, height: int, width: int, buckets: Sequence[Shape
     return min(fits, key=change)
 
 
-class BucketBatches(Sampler[list[int]]):
-    """Batches of indices whose clips share one bucket, for one rank, from any step on.
+class BucketBatches(Sampler[list[tuple[int, int]]]):
+    """Batches of (epoch, index) whose clips share one bucket, for one rank, from any step on.
 
     The order is a pure function of (seed, epoch): each epoch shuffles every bucket, cuts it into global batches
     (the last of a bucket is filled up from its beginning) and shuffles the batches. Ranks take slices of a batch.
@@ -80,14 +80,15 @@ class BucketBatches(Sampler[list[int]]):
     def __len__(self) -> int:
         return max(0, self.steps - self.first)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         epoch, batches = -1, []
         for step in range(self.first, self.steps):
             if step // self.per_epoch != epoch:
                 epoch = step // self.per_epoch
                 batches = self._epoch(epoch)
             batch = batches[step % self.per_epoch]
-            yield batch[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+            part = batch[self.rank * self.batch_size : (self.rank + 1) * self.batch_size]
+            yield [(epoch, index) for index in part]
 
     def _epoch(self, epoch: int) -> list[list[int]]:
         generator = torch.Generator().manual_seed((self.seed << 20) + epoch)

@@ -27,7 +27,7 @@ buckets = st.lists(st.integers(0, 3), min_size=1, max_size=30)
 @given(buckets, st.integers(1, 4), st.integers(1, 3), st.integers(0, 99))
 def test_a_batch_has_one_shape_and_an_epoch_has_every_clip(bucket_of, batch_size, ranks, seed):
     parts = [BucketBatches(bucket_of, batch_size, seed=seed, rank=rank, ranks=ranks) for rank in range(ranks)]
-    batches = [list(chain(*step)) for step in zip(*parts)]
+    batches = [[index for _, index in chain(*step)] for step in zip(*parts)]
     assert all(len({bucket_of[i] for i in batch}) == 1 and len(batch) == batch_size * ranks for batch in batches)
     seen = Counter(chain(*batches))
     assert set(seen) == set(range(len(bucket_of)))
@@ -38,6 +38,14 @@ def test_a_batch_has_one_shape_and_an_epoch_has_every_clip(bucket_of, batch_size
 def test_the_order_can_start_at_any_step(bucket_of, batch_size, first, more):
     whole = list(BucketBatches(bucket_of, batch_size, seed=1, steps=first + more))
     assert list(BucketBatches(bucket_of, batch_size, seed=1, first=first, steps=first + more)) == whole[first:]
+
+
+@given(buckets, st.integers(1, 4))
+def test_every_epoch_has_every_clip_and_says_its_number(bucket_of, batch_size):
+    per_epoch = len(BucketBatches(bucket_of, batch_size, seed=1))
+    batches = list(BucketBatches(bucket_of, batch_size, seed=1, steps=2 * per_epoch))
+    assert [{epoch for epoch, _ in batch} for batch in batches] == [{0}] * per_epoch + [{1}] * per_epoch
+    assert {i for batch in batches[per_epoch:] for _, i in batch} == set(range(len(bucket_of)))
 
 
 def test_no_clips_is_an_error():
