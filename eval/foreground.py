@@ -15,9 +15,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-CELL = 3.0  # Lab units: side of a colour cell
-MERGED = 4.0  # Lab units: side of an object colour cell
-MOST_MERGED = 3000  # object colour cells; above, cells grow
+CELL = 3.0  # Lab units: side of a colour cell; grown where a clip has more cells than the next line allows
+MOST_CELLS = 8_000
+MERGED = 4 / 3  # side of an object colour cell, in colour cells
 WIDTH = 5.0  # Lab units: width of the kernel round a colour of the surroundings
 OBJECT_WIDTH = 6.0  # Lab units: likewise of the object
 EDGE = 0.75  # the outer columns beyond this share of the half width are believed to show surroundings
@@ -93,7 +93,11 @@ class _Colours:
     def __init__(self, lab: np.ndarray):
         count, height, width, _ = lab.shape
         row = np.arange(height)[None, :, None]
-        cells, place = np.unique((row << 24) + _keys(lab, CELL), return_inverse=True)
+        side = CELL
+        cells, place = np.unique((row << 24) + _keys(lab, side), return_inverse=True)
+        while len(cells) > MOST_CELLS:  # noise has every colour: fine cells would cost gigabytes and tell no more
+            side *= 1.5
+            cells, place = np.unique((row << 24) + _keys(lab, side), return_inverse=True)
         self._place = place.reshape(count, height, width)
         self._number = len(cells)
         size = np.bincount(place.ravel(), minlength=self._number)
@@ -102,11 +106,7 @@ class _Colours:
         self._rows = [slice(start, end) for start, end in pairwise(ends)]
         self._row_kernels = [_kernel(colour[row], colour[row], WIDTH) for row in self._rows]
         # Colours of the object are compared over all rows, so the cells of different rows are merged.
-        cell = MERGED
-        merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
-        while len(merged) > MOST_MERGED:  # noise has every colour: finer cells would cost gigabytes
-            cell *= 1.5
-            merged, self._merged = np.unique(_keys(colour, cell), return_inverse=True)
+        merged, self._merged = np.unique(_keys(colour, side * MERGED), return_inverse=True)
         share = np.bincount(self._merged, minlength=len(merged))
         centre = np.stack([np.bincount(self._merged, colour[:, k]) / share for k in range(3)], 1)
         self._object_kernel = _kernel(colour, centre, OBJECT_WIDTH)

@@ -117,7 +117,8 @@ def _bar(result: dict[str, Any]) -> str:
 def _percent(mark: dict[str, float] | None) -> str:
     if mark is None:
         return "–"
-    return f"{100 * mark['value']:.0f} % [{100 * mark['low']:.0f}, {100 * mark['high']:.0f}]"
+    value, low, high = (round(100 * mark[end]) for end in ("value", "low", "high"))  # whole, so never "-0"
+    return f"{value} % [{low}, {high}]"
 
 
 def _png(picture: Image.Image) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 
 from kinema.data.diorama import facts, render, sample_scene
 from kinema.eval.exam import true_clips
-from kinema.eval.foreground import _connected, find_object, to_lab
+from kinema.eval.foreground import MOST_CELLS, _Colours, _connected, find_object, to_lab
 from kinema.eval.pixels import Measurement, measure, shrink
 from kinema.eval.prompts import load_prompts
 
@@ -136,6 +136,13 @@ def test_regions_are_those_of_a_flood_fill():
             left -= front
         assert len({labels[place] for place in region}) == 1
         assert (labels == labels[region.pop()]).sum() == len(region) + 1
+
+
+def test_noise_of_every_colour_is_measured_in_little_memory():
+    noise = np.random.default_rng(0).integers(0, 256, (9, 64, 64, 3), dtype=np.uint8)
+    colours = _Colours(to_lab(noise))
+    assert colours._number <= MOST_CELLS and colours._object_kernel.nbytes < 2**28
+    assert measure(noise).words["direction"] == "none"
 
 
 def test_lab_has_its_published_values():
