@@ -2,11 +2,11 @@
 
 | module      | purpose                                                                     |
 |-------------|-----------------------------------------------------------------------------|
-| `video_io`  | read, probe and write video files (`video_read`, `video_probe`, `video_write`) |
+| `video_io`  | read, probe and write video files; the names of the three `video_` modules  |
 | `pixels`    | uint8 frames ⇄ float pixels in [-1, 1]                                      |
 | `manifest`  | one Parquet row a clip; anyone's CSV, JSONL or Parquet of captions          |
 | `clips`     | a dataset of clips from a manifest or a folder of videos                    |
-| `source`    | the dataset that a configuration asks for, and how clips become a batch     |
+| `source`    | the dataset that a configuration asks for                                   |
 | `buckets`   | batches of one shape, in an order that can start at any step                |
 | `packing`   | clips of different shapes in sequences up to a token budget                 |
 | `sheets`    | contact sheets and GIFs                                                     |
