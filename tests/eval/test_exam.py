@@ -7,6 +7,7 @@ import pytest
 
 from kinema.cli import main
 from kinema.configs import load_config
+from kinema.eval.ceilings import main as ceilings
 from kinema.eval.command import clip_seed, evaluate, fingerprint_of, sample
 from kinema.eval.exam import evaluate_clips, true_clips
 from kinema.eval.prompts import load_prompts
@@ -111,3 +112,10 @@ def test_too_many_prompts_are_refused_before_anything_loads(tmp_path):
     with pytest.raises(SystemExit, match="99 prompts were asked for"):
         main(ask)
     assert not list(tmp_path.iterdir())
+
+
+def test_the_stated_ceilings_can_be_measured_again(capsys):
+    ceilings(["--clips", "3", "--size", "40", "--frames", "5", "--seed", "5"])
+    lines = capsys.readouterr().out.splitlines()
+    assert "colour     100.0 % of 3" in lines and "object     100.0 % of 3" in lines
+    assert lines[-1].startswith("overlap")
