@@ -1,7 +1,7 @@
 """Times our denoiser beside diffusers' LTX and Wan ones: forward and training step.
 
     python bench/dit.py --out bench/results/dit.json
-    python bench/dit.py --layers 1 --rounds 2 --out /tmp/dit.json                              # does it run?
+    python bench/dit.py --layers 1 --rounds 2 --out dit.json                                  # does it run?
     python bench/dit.py --device cuda --dtype bfloat16 --layers 24 --heads 12 --head-dim 128 \
         --frames 9 --height 60 --width 60 --batch 1 --compile --out bench/results/dit-1b.json
 

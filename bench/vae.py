@@ -1,7 +1,7 @@
 """Times our autoencoder beside diffusers' Wan and LTX ones: encode, decode and a training step.
 
     python bench/vae.py --out bench/results/vae.json
-    python bench/vae.py --height 32 --width 32 --frames 5 --rounds 2 --out /tmp/vae.json      # does it run?
+    python bench/vae.py --height 32 --width 32 --frames 5 --rounds 2 --out vae.json          # does it run?
 
 All models are in one process, with random weights, the same number of parameters (within 2 %), the same latent
 grid (4×8×8 pixels a latent), type and input. Every round times each of them once, in an order that rotates; a
