@@ -47,7 +47,7 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
     __module__ = "kinema"  # diffusers finds the class by this name
     ignore_for_config = ["tokenizer"]  # noqa: RUF012
     _supports_gradient_checkpointing = True
-    _repeated_blocks = ["CustomResidualAttentionBlock", "ResidualAttentionBlock"]  # noqa: RUF012
+    _repeated_blocks = ["CustomResidualAttentionBlock"]  # noqa: RUF012
 
     @register_to_config
     def __init__(

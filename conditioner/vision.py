@@ -5,7 +5,6 @@ loss take.
 """
 
 import math
-from itertools import pairwise
 
 import torch
 from einops import rearrange
@@ -103,20 +102,26 @@ class Stem(nn.Module):
     motions when the change is given.
 
     Args:
-        patch_size: pixels a patch side, a power of two; one convolution for each halving.
+        patch_size: pixels a patch side; one convolution for each factor of two, and one for the odd rest.
         width: channels of the patches.
     """
 
     def __init__(self, patch_size: int, width: int) -> None:
         super().__init__()
-        stages = patch_size.bit_length() - 1
-        if patch_size != 1 << stages or stages < 1:
-            raise ValueError(f"patch_size is {patch_size}; it needs to be a power of two, at least 2")
-        channels = [6, *(min(width, max(8, (width // 4) << i)) for i in range(stages))]
+        strides = []
+        while patch_size % 2 == 0:
+            strides.append(2)
+            patch_size //= 2
+        if patch_size > 1:
+            strides.append(patch_size)
         layers: list[nn.Module] = []
-        for inputs, outputs in pairwise(channels):
-            layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.GroupNorm(1, outputs), nn.SiLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(channels[-1], width, 1))
+        inputs = 6
+        for stage, stride in enumerate(strides):
+            outputs = min(width, max(8, (width // 4) << stage))
+            kernel, padding = (3, 1) if stride == 2 else (stride, 0)
+            layers += [nn.Conv2d(inputs, outputs, kernel, stride, padding), nn.GroupNorm(1, outputs), nn.SiLU()]
+            inputs = outputs
+        self.layers = nn.Sequential(*layers, nn.Conv2d(inputs, width, 1))
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, K, H, W) in [-1, 1] to (B, K, N, D)."""
