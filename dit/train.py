@@ -160,6 +160,7 @@ class InMemory(Dataset):
 
     def __init__(self, dataset: LatentDataset) -> None:
         self.items = [dataset[index] for index in range(len(dataset))]
+        self.bucket_of = dataset.bucket_of
         for item in self.items:
             item["latents"] = item["latents"].half()
 
@@ -172,12 +173,6 @@ class InMemory(Dataset):
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Latent items as a batch: "latents" (B, C, F, h, w), "fps" (B,), "captions" (a list of dicts)."""
-    shapes = {tuple(item["latents"].shape) for item in items}
-    if len(shapes) > 1:
-        raise trainer.TrainingError(
-            f"a batch holds latents of different shapes, {sorted(shapes)}; give clips of one shape "
-            "(data.height, data.width, data.num_frames), or train.dit.batch_size=1 with gradient accumulation"
-        )
     return {
         "latents": torch.stack([item["latents"] for item in items]),
         "fps": torch.tensor([item["fps"] for item in items]),

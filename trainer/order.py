@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
 from ..configs.schema import TrainConfig
+from ..data.buckets import BucketBatches
 from .run import Run, TrainingError, TrainingPaused
 
 
@@ -61,6 +62,25 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
             yield batch
 
 
+def batch_order(
+    dataset: Any, seed: int, first: int, rank: int, ranks: int, train: TrainConfig
+) -> Sampler[list[tuple[int, int]]]:
+    """The micro-batches of one rank; those of a dataset with several shapes (`bucket_of`) are of one shape each."""
+    buckets = getattr(dataset, "bucket_of", ())
+    if len(set(buckets)) < 2:
+        return BatchOrder(len(dataset), seed, first, rank, ranks, train)
+    micro = train.gradient_accumulation_steps
+    return BucketBatches(
+        buckets,
+        train.batch_size,
+        seed=seed,
+        first=first * micro,
+        steps=train.steps * micro,
+        rank=rank,
+        ranks=ranks,
+    )
+
+
 class _Seeded(Dataset):
     """A dataset whose items carry the seed of their own randomness in this epoch."""
 
@@ -96,8 +116,8 @@ def training_steps(
     accelerator, train = run.accelerator, run.train
     if len(dataset) == 0:
         raise TrainingError("the dataset has no usable clip; see its report of rejected files, or give another")
-    order = BatchOrder(
-        len(dataset), run.config.seed, first, accelerator.process_index, accelerator.num_processes, train
+    order = batch_order(
+        dataset, run.config.seed, first, accelerator.process_index, accelerator.num_processes, train
     )
     workers = run.config.data.num_workers
     loader = DataLoader(

@@ -13,6 +13,7 @@ shard it was on and the same call goes on. Ranks of a distributed run take shard
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,22 @@ class LatentDataset(Dataset):
         self.rows = pa.concat_tables(tables) if tables else pa.table({})
         self._files: dict[int, Any] = {}
 
+    @cached_property
+    def bucket_of(self) -> list[int]:
+        """For each clip, a number that clips of the same shape share; read from the shards' headers."""
+        numbers: dict[tuple[int, ...], int] = {}
+        found: list[int] = []
+        for index in range(len(self)):
+            shape = tuple(self._shard_of(index).get_slice(str(index)).get_shape())
+            found.append(numbers.setdefault(shape, len(numbers)))
+        return found
+
+    def _shard_of(self, index: int) -> Any:
+        shard = index // self.record["shard_size"]
+        if shard not in self._files:
+            self._files[shard] = safe_open(_shard_path(self.path, shard, "safetensors"), "pt")
+        return self._files[shard]
+
     def __len__(self) -> int:
         return self.record["num_clips"]
 
@@ -194,10 +211,7 @@ class LatentDataset(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index}; the cache {self.path} holds clips 0 to {len(self) - 1}")
         row = self.rows.slice(index, 1).to_pylist()[0]
-        shard = index // self.record["shard_size"]
-        if shard not in self._files:
-            self._files[shard] = safe_open(_shard_path(self.path, shard, "safetensors"), "pt")
-        latents = self._files[shard].get_tensor(str(row["index"])).float()
+        latents = self._shard_of(index).get_tensor(str(row["index"])).float()
         return row | {"captions": json.loads(row["captions"]), "latents": latents}
 
     def __getstate__(self) -> dict[str, Any]:

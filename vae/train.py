@@ -99,27 +99,20 @@ def train(config: Config, out: Path) -> Path:
     return finished
 
 
-def clip_frames(config: Config) -> int:
-    """Frames trained on at a time: the clip's, or vae_loss.crop_frames."""
+def clip_frames(config: Config) -> int | None:
+    """Frames of each clip that are trained on at a time, vae_loss.crop_frames; None: all."""
     crop, stride = config.vae_loss.crop_frames, config.vae.temporal_stride
-    if crop is None:
-        return config.data.num_frames
-    if not 0 < crop <= config.data.num_frames or (crop - 1) % stride:
+    shortest = min((frames for frames, _, _ in config.data.buckets), default=config.data.num_frames)
+    if crop is not None and (not 0 < crop <= shortest or (crop - 1) % stride):
         raise trainer.TrainingError(
-            f"vae_loss.crop_frames is {crop}; it needs 1 + k * {stride} frames (vae.temporal_stride), at most "
-            f"data.num_frames = {config.data.num_frames}; change it or leave it out"
+            f"vae_loss.crop_frames is {crop}; it needs 1 + k * {stride} frames (vae.temporal_stride), at most the "
+            f"{shortest} of the shortest clip (data.num_frames or data.buckets); change it or leave it out"
         )
     return crop
 
 
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Clip items of one shape as a batch: uint8 "pixel_values" (B, 3, T, H, W)."""
-    shapes = sorted({tuple(item["pixel_values"].shape[1:]) for item in items})
-    if len(shapes) > 1:
-        raise trainer.TrainingError(
-            f"clips of several shapes met in one batch (frames, height, width: {', '.join(map(str, shapes))}); "
-            "give data.buckets a single shape, or set train.vae.batch_size=1 and more gradient_accumulation_steps"
-        )
     return {"pixel_values": torch.stack([item["pixel_values"] for item in items])}
 
 
@@ -129,13 +122,13 @@ def generator(seed: int, step: int) -> torch.Generator:
 
 
 def draw(
-    batch: dict[str, Any], model: AutoencoderKLKinema, frames: int, images: bool
+    batch: dict[str, Any], model: AutoencoderKLKinema, frames: int | None, images: bool
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """What one batch trains on, drawn from each sample's own seed.
 
     Args:
         batch: uint8 "pixel_values" (B, 3, T, H, W) and "sample_seed" (B,).
-        frames: length of the random crop in time.
+        frames: length of the random crop in time; None: the whole clip.
         images: give single frames instead, `IMAGES_PER_CLIP` a clip.
 
     Returns:
@@ -149,8 +142,9 @@ def draw(
             chosen = torch.randint(clip.shape[1], (IMAGES_PER_CLIP,), generator=own)
             part = rearrange(clip[:, chosen.to(clip.device)], "c b h w -> b c 1 h w")
         else:
-            start = int(torch.randint(clip.shape[1] - frames + 1, (), generator=own))
-            part = clip[None, :, start : start + frames]
+            length = clip.shape[1] if frames is None else frames
+            start = int(torch.randint(clip.shape[1] - length + 1, (), generator=own))
+            part = clip[None, :, start : start + length]
         count, _, length, height, width = part.shape
         shape = (count, model.config["latent_channels"], 1 + (length - 1) // stride, height // cell, width // cell)
         parts.append(part)

@@ -9,7 +9,7 @@ from accelerate.state import AcceleratorState
 from kinema import KinemaTransformer3DModel
 from kinema.configs import load_config
 from kinema.dit import flow
-from kinema.dit.train import collate, denoising_loss, draw_captions, freeze_unused, train
+from kinema.dit.train import denoising_loss, draw_captions, freeze_unused, train
 from kinema.pipeline.build import build_pipeline, load_part
 from kinema.trainer import TrainingError, TrainingPaused
 
@@ -110,9 +110,3 @@ def test_only_weights_behind_the_token_features_learn(parts):
     assert any("token_embedding" in name for name in learning)
     assert not any("text_projection" in name for name in learning)
     assert all(parameter.grad is None for parameter in text.parameters())
-
-
-def test_a_batch_of_different_shapes_is_refused():
-    items = [{"latents": torch.zeros(4, f, 2, 2), "fps": 8.0, "captions": {}} for f in (1, 2)]
-    with pytest.raises(TrainingError, match="different shapes"):
-        collate(items)
