@@ -26,6 +26,8 @@ from typing import Any
 
 from kinema.configs import Config, dump_config, load_config
 
+SHARD_SIZE = "15MB"  # of a weight file, so that mail, forges and slow lines take it
+
 
 def command(args: argparse.Namespace) -> None:
     """`kinema speedrun`."""
@@ -154,9 +156,9 @@ def package(config: Config, run: Path, out: Path) -> None:
 
     from kinema import ContrastiveCaptioner
 
-    pipe.to(dtype=torch.float16).save_pretrained(partial)
+    pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size=SHARD_SIZE)
     captioner = ContrastiveCaptioner.from_pretrained(parts["conditioner"] / "captioner")
-    captioner.to(dtype=torch.float16).save_pretrained(partial / "captioner")
+    captioner.to(dtype=torch.float16).save_pretrained(partial / "captioner", max_shard_size=SHARD_SIZE)
     (partial / "recipe.yaml").write_text(dump_config(config))
     if out.exists():
         shutil.rmtree(out)

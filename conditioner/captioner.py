@@ -5,20 +5,19 @@ frames in order. `python -m kinema.conditioner.train` trains it.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from open_clip.transformer import MultimodalTransformer
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedTokenizerBase
 
 from .decoding import decode
-from .encoding import Padding, TextTokens, attach_tokenizer, check_prompts, load_tokenizer, tokenize
+from .encoding import Padding, TextTokens, attach_tokenizer, check_prompts, tokenize
 from .open_clip_text import OpenCLIPConditioner, build_text_tower, run_text_tower
+from .saving import SavedWithTokenizer
 from .tokenizer import END_ID, LEVEL_IDS, PAD_ID, START_ID
 from .vision import VideoTower, init_blocks, select_frames
 
@@ -35,7 +34,7 @@ class CaptionerOutput(NamedTuple):
     logit_bias: torch.Tensor | None  # scalar of the sigmoid loss
 
 
-class ContrastiveCaptioner(ModelMixin, ConfigMixin):
+class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
     """CoCa over clips. The arguments are the fields of `ConditionerConfig`, and:
 
     Args:
@@ -253,17 +252,3 @@ class ContrastiveCaptioner(ModelMixin, ConfigMixin):
     def disable_gradient_checkpointing(self) -> None:
         """Keep all activations."""
         self.visual.gradient_checkpointing = False
-
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write config, weights (safetensors) and tokenizer files into one folder."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if self.tokenizer is not None and kwargs.get("is_main_process", True):
-            self.tokenizer.save_pretrained(save_directory)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load a folder that `save_pretrained` wrote; takes the arguments of diffusers models."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.tokenizer = attach_tokenizer(load_tokenizer(pretrained_model_name_or_path, **kwargs))
-        return loaded

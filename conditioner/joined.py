@@ -98,11 +98,19 @@ class JoinedConditioner(ModelMixin, ConfigMixin):
             if word in shared
         }
 
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+    def save_pretrained(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self,
+        save_directory: str | Path,
+        safe_serialization: bool = True,
+        variant: str | None = None,
+        max_shard_size: int | str = "10GB",
+        **kwargs: Any,
+    ) -> None:
         """Write each member, with its tokenizer, into a numbered folder of its own."""
         self.save_config(save_directory)
+        kwargs |= {"safe_serialization": safe_serialization, "variant": variant, "max_shard_size": max_shard_size}
         for number, member in enumerate(self.conditioners):
-            member.save_pretrained(Path(save_directory) / str(number), *args, **kwargs)
+            member.save_pretrained(Path(save_directory) / str(number), **kwargs)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Self:

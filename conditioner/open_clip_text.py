@@ -1,12 +1,10 @@
 """Text towers of open_clip (CLIP, SigLIP, CoCa; ours or any pretrained name) as a diffusers component."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from open_clip.model import _build_text_tower
 from open_clip.tokenizer import SimpleTokenizer, get_clean_fn
 from open_clip.transformer import QuickGELU, TextTransformer, text_global_pool
@@ -18,9 +16,9 @@ from .encoding import (
     TextTokens,
     attach_tokenizer,
     check_prompts,
-    load_tokenizer,
     tokenize,
 )
+from .saving import SavedWithTokenizer
 from .vocabulary import unknown_words
 
 
@@ -74,7 +72,7 @@ def run_text_tower(tower: TextTransformer, input_ids: torch.Tensor) -> tuple[tor
     return pooled, tokens
 
 
-class OpenCLIPConditioner(ModelMixin, ConfigMixin):
+class OpenCLIPConditioner(SavedWithTokenizer, ConfigMixin):
     """One text tower of open_clip with its tokenizer.
 
     Args:
@@ -182,20 +180,6 @@ class OpenCLIPConditioner(ModelMixin, ConfigMixin):
         )
         conditioner.tower.load_state_dict(tower.state_dict())
         return conditioner.eval()
-
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write config, weights (safetensors) and tokenizer files into one folder."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if self.tokenizer is not None and kwargs.get("is_main_process", True):
-            self.tokenizer.save_pretrained(save_directory)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load a folder that `save_pretrained` wrote; takes the arguments of diffusers models."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.tokenizer = attach_tokenizer(load_tokenizer(pretrained_model_name_or_path, **kwargs))
-        return loaded
 
 
 def _name_of(clean_fn: Any) -> str:

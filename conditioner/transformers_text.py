@@ -6,7 +6,6 @@ from typing import Any, Literal, Self
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedConfig, PreTrainedTokenizerBase
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, AutoModelForTextEncoding
 
@@ -16,15 +15,15 @@ from .encoding import (
     TextTokens,
     attach_tokenizer,
     check_prompts,
-    load_tokenizer,
     tokenize,
 )
+from .saving import SavedWithTokenizer
 from .vocabulary import unknown_words
 
 Pooling = Literal["mean", "first", "last"]
 
 
-class TransformersConditioner(ModelMixin, ConfigMixin):
+class TransformersConditioner(SavedWithTokenizer, ConfigMixin):
     """A text encoder, or a decoder-only language model read at one of its layers, with its tokenizer.
 
     T5's family overflows in float16; load it in bfloat16 or float32.
@@ -127,20 +126,6 @@ class TransformersConditioner(ModelMixin, ConfigMixin):
         )
         conditioner.encoder.load_state_dict(pretrained.state_dict())
         return conditioner.to(pretrained.dtype).eval()
-
-    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
-        """Write config, weights (safetensors) and tokenizer files into one folder."""
-        super().save_pretrained(save_directory, *args, **kwargs)
-        if self.tokenizer is not None and kwargs.get("is_main_process", True):
-            self.tokenizer.save_pretrained(save_directory)
-
-    @classmethod
-    def from_pretrained(cls, pretrained_model_name_or_path: str | Path, **kwargs: Any) -> Any:
-        """Load a folder that `save_pretrained` wrote; takes the arguments of diffusers models."""
-        loaded = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
-        model.tokenizer = attach_tokenizer(load_tokenizer(pretrained_model_name_or_path, **kwargs))
-        return loaded
 
 
 def _auto_class(config: PreTrainedConfig) -> Any:
