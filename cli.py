@@ -100,6 +100,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--seed", type=int, default=0)
     evaluate.add_argument("--steps", type=int, default=None)
     evaluate.add_argument("--guidance", type=float, default=None)
+    evaluate.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    evaluate.add_argument("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
+    evaluate.add_argument("--quiet", action="store_true", help="no progress bars")
 
     serve = commands.add_parser("serve", help="open the demo in a browser")
     serve.add_argument("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")

@@ -38,9 +38,15 @@ def command(args: argparse.Namespace) -> None:
     prompts = load_prompts(count=args.prompts)  # told before the slow loading
     from ..pipeline.command import load
 
-    pipe = load(args.checkpoint, quiet=True)
+    pipe = load(args.checkpoint, device=args.device, dtype=args.dtype, quiet=True)
     report = evaluate(
-        pipe, prompts, out=args.out, seed=args.seed, num_inference_steps=args.steps, guidance_scale=args.guidance
+        pipe,
+        prompts,
+        out=args.out,
+        seed=args.seed,
+        num_inference_steps=args.steps,
+        guidance_scale=args.guidance,
+        progress=not args.quiet,
     )
     sys.stdout.write(text_table(report) + f"\n{args.out / 'report.html'}\n")
 
