@@ -65,7 +65,7 @@ class BatchOrder(Sampler[list[tuple[int, int]]]):
 def batch_order(
     dataset: Any, seed: int, first: int, rank: int, ranks: int, train: TrainConfig
 ) -> Sampler[list[tuple[int, int]]]:
-    """The micro-batches of one rank; those of a dataset with several shapes (`bucket_of`) are of one shape each."""
+    """The micro-batches of one rank. Where a dataset has several shapes (`bucket_of`), each batch has one."""
     buckets = getattr(dataset, "bucket_of", ())
     if len(set(buckets)) < 2:
         return BatchOrder(len(dataset), seed, first, rank, ranks, train)
