@@ -1,7 +1,6 @@
 """`kinema doctor`: what this machine has, and how to mend what is missing."""
 
 import argparse
-import json
 import os
 import platform
 import shutil
@@ -10,9 +9,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
+from kinema.pipeline.checkpoint import DEFAULT_FOLDER, CheckpointError, check_checkpoint
+
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "open_clip_torch", "av",
             "safetensors", "gradio")  # fmt: skip
-DEFAULT = Path(__file__).parent / "pipeline" / "default"
 
 
 class Finding(NamedTuple):
@@ -41,7 +41,7 @@ def examine() -> list[Finding]:
         _ffmpeg(),
         _memory(),
         _disk(),
-        checkpoint_state(DEFAULT),
+        checkpoint_state(DEFAULT_FOLDER),
     ]
 
 
@@ -102,19 +102,9 @@ def _disk() -> Finding:
 def checkpoint_state(folder: Path) -> Finding:
     """Whether a checkpoint folder is complete: index, and weights and config of every component."""
     name = "packaged checkpoint"
-    reinstall = "pip install --force-reinstall --no-deps kinema"
-    if not (folder / "model_index.json").is_file():
-        return Finding(name, f"missing: no model_index.json in {folder}", reinstall)
-    index = json.loads((folder / "model_index.json").read_text())
-    components = [key for key, value in index.items() if isinstance(value, list) and value[0]]
-    lacking = []
-    for component in components:
-        files = {path.name for path in (folder / component).glob("*")}
-        if not any(file.endswith("config.json") for file in files):
-            lacking.append(f"{component}/config.json")
-        if component != "scheduler" and not any(file.endswith(".safetensors") for file in files):
-            lacking.append(f"{component}/*.safetensors")
-    if lacking:
-        return Finding(name, f"incomplete in {folder}: no {', '.join(lacking)}", reinstall)
+    try:
+        check_checkpoint(folder)
+    except CheckpointError as error:
+        return Finding(name, str(error), "pip install --force-reinstall --no-deps kinema")
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-    return Finding(name, f"complete, {size / 1e6:.1f} MB: {', '.join(components)}")
+    return Finding(name, f"complete, {size / 1e6:.1f} MB in {folder}")

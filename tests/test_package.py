@@ -88,8 +88,8 @@ def test_every_import_goes_one_way():
 
 
 def test_doctor_names_what_a_checkpoint_lacks(tmp_path):
-    assert "missing" in checkpoint_state(tmp_path).state
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "X", "vae": ["kinema", "Y"]}))
+    assert "no model_index.json" in checkpoint_state(tmp_path).state
+    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KinemaPipeline", "vae": ["kinema", "Y"]}))
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").write_text("{}")
     finding = checkpoint_state(tmp_path)

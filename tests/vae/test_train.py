@@ -94,7 +94,8 @@ def test_bf16_gradient_checkpointing_accumulation_and_crops(tmp_path):
 @pytest.mark.parametrize("crop", [4, 13])
 def test_a_crop_that_does_not_fit_is_refused_before_any_work(tmp_path, crop):
     message = re.escape(
-        f"crop_frames is {crop}; it needs 1 + k * 4 frames (vae.temporal_stride), at most the 9 of the shortest clip"
+        f"crop_frames is {crop}; it needs 1 + k * 4 frames (vae.temporal_stride), "
+        "at most the 9 of the shortest clip"
     )
     with pytest.raises(TrainingError, match=message):
         train(settings(2, f"vae_loss.crop_frames={crop}"), tmp_path)
