@@ -26,7 +26,7 @@ _NOT_VIDEOS = {"concat", "dash", "hls", "lavfi", "tty", "vapoursynth", "avisynth
 SIZE_KEY = "kinema_size"  # metadata entry of files whose odd sides were padded: the true "WIDTHxHEIGHT"
 
 
-class VideoError(Exception):
+class VideoError(RuntimeError):
     """A video file that cannot be read or written as asked.
 
     Attributes:

@@ -196,3 +196,10 @@ def test_info_needs_no_heavy_import(model, pipe, tmp_path):
         f"main(['info', {str(path)!r}])\nassert 'torch' not in sys.modules, 'torch was imported'\n"
     )
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+def test_a_file_that_is_no_video_is_told_in_one_line(tmp_path):
+    path = tmp_path / "notes.mp4"
+    path.write_text("these are notes")
+    with pytest.raises(SystemExit, match=r"kinema info: .*notes\.mp4"):
+        main(["info", str(path)])
