@@ -14,8 +14,10 @@ STAGES = ("conditioner", "vae", "dit")
 def main(argv: Sequence[str] | None = None) -> None:
     """Run one command; exits with 2 on wrong arguments and 1 on an error that the user can mend."""
     argv = list(sys.argv[1:] if argv is None else argv)
-    if argv[:1] == ["train"] and len(argv) > 1 and argv[1] in STAGES:  # each stage has its own parser
-        return _train(argv[1], argv[2:])
+    asked = argv[:1] if argv[:1] == ["--traceback"] else []
+    match argv[len(asked) :]:
+        case ["train", stage, *rest] if stage in STAGES:  # each stage has its own parser
+            return _train(stage, [*asked, *rest])
     args = build_parser().parse_args(argv)
     if args.command == "train":
         return _train(args.stage, [])
@@ -66,7 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     speedrun = commands.add_parser("speedrun", help="the whole recipe, from nothing to a report with pictures")
     speedrun.add_argument("--preset", default="cpu-nano", help="a preset or a YAML file")
-    speedrun.add_argument("--out", type=Path, default=Path("runs/speedrun"), metavar="RUN")
+    speedrun.add_argument("--out", type=Path, default=None, metavar="RUN", help="default: runs/NAME of the preset")
     speedrun.add_argument("--minutes", type=float, default=None, help="stop cleanly; the same command goes on")
     speedrun.add_argument("overrides", nargs="*", metavar="key=value")
 
@@ -91,7 +93,7 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("source", type=Path)
     caption.add_argument("--out", type=Path, required=True)
     caption.add_argument("--captioner", type=Path, default=None, help="default: the packaged captioner")
-    caption.add_argument("--seed", type=int, default=0)
+    caption.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
 
     evaluate = commands.add_parser("eval", help="measure how well a checkpoint follows prompts, from pixels")
     evaluate.add_argument("checkpoint", nargs="?", default=None, help="default: the packaged checkpoint")

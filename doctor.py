@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import NamedTuple
 
-from kinema.pipeline.checkpoint import DEFAULT_FOLDER, CheckpointError, check_checkpoint
+from kinema.pipeline.checkpoint import DEFAULT_FOLDER, REINSTALL, CheckpointError, check_checkpoint
 
 PACKAGES = ("torch", "torchvision", "diffusers", "transformers", "accelerate", "open_clip_torch", "av",
             "safetensors", "gradio")  # fmt: skip
@@ -54,7 +54,7 @@ def _package(name: str) -> Finding:
     try:
         return Finding(name, version(name))
     except PackageNotFoundError:
-        return Finding(name, "missing", "pip install kinema")
+        return Finding(name, "missing", f"pip install {name}")
 
 
 def _devices() -> list[Finding]:
@@ -105,6 +105,6 @@ def checkpoint_state(folder: Path) -> Finding:
     try:
         check_checkpoint(folder)
     except CheckpointError as error:
-        return Finding(name, str(error), "pip install --force-reinstall --no-deps kinema")
+        return Finding(name, str(error), REINSTALL)
     size = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
     return Finding(name, f"complete, {size / 1e6:.1f} MB in {folder}")

@@ -4,14 +4,13 @@
     kinema speedrun --preset cpu --out runs/cpu            # the packaged checkpoint
     kinema speedrun --preset gpu --out runs/gpu            # one data-centre GPU
 
-Six steps, each of which is skipped when it is finished, so the same command goes on after a stop:
+Five steps, each of which is skipped when it is finished, so the same command goes on after a stop:
 
     1. conditioner   contrastive captioner (text tower, captioner) on clips and captions
     2. vae           causal autoencoder
-    3. latents       every clip through the autoencoder, once
-    4. dit           the denoiser, on latents and captions
-    5. checkpoint    one diffusers folder with everything
-    6. eval, report  prompt-following measured from pixels; RUN/report.html
+    3. dit           every clip through the autoencoder, once; then the denoiser, on latents and captions
+    4. checkpoint    one diffusers folder with everything
+    5. eval          prompt-following measured from pixels; then RUN/report.html
 """
 
 import argparse
@@ -26,18 +25,20 @@ from typing import Any
 
 from kinema.configs import Config, dump_config, load_config
 
+STAGES = ("conditioner", "vae", "dit")
 SHARD_SIZE = "15MB"  # of a weight file, so that mail, forges and slow lines take it
 
 
 def command(args: argparse.Namespace) -> None:
     """`kinema speedrun`."""
-    speedrun(load_config(args.preset, args.overrides), args.out, minutes=args.minutes)
+    config = load_config(args.preset, args.overrides)
+    speedrun(config, args.out or Path("runs") / config.name, minutes=args.minutes)
 
 
 def package_command(args: argparse.Namespace) -> None:
     """`kinema package`."""
-    config = load_config(args.run / "dit" / "config.yaml")
-    package(config, args.run, args.out)
+    check_parts(args.run)
+    package(load_config(args.run / "dit" / "config.yaml"), args.run, args.out)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     sys.stdout.write(f"{args.out}: {size / 1e6:.1f} MB\n")
 
@@ -52,10 +53,14 @@ def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path
 
     Returns:
         The path of report.html, or None when paused.
+
+    Raises:
+        FileExistsError: the folder holds a run of another recipe.
     """
     from kinema.trainer import SECONDS_LEFT, TrainingPaused
 
     out = Path(out)
+    check_same_recipe(config, out)
     out.mkdir(parents=True, exist_ok=True)
     print_plan(config, out)
     start = time.monotonic()
@@ -91,6 +96,18 @@ def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path
     report = write_report(config, out)
     sys.stdout.write(f"== report: {report}\n")
     return report
+
+
+def check_same_recipe(config: Config, out: Path) -> None:
+    """Refuse a folder whose finished steps are of another recipe; its report would tell of the wrong one."""
+    path = out / "config.yaml"
+    if path.is_file() and load_config(path) != config:
+        before, now = path.read_text().splitlines(), dump_config(config).splitlines()
+        changed = [line.strip() for line in now if line not in before]
+        raise FileExistsError(
+            f"{out} holds a run of another recipe (now: {'; '.join(changed[:4])}). Give the same preset and "
+            "settings to go on with it, or another --out to start anew"
+        )
 
 
 def print_plan(config: Config, out: Path) -> None:
@@ -132,17 +149,13 @@ def package(config: Config, run: Path, out: Path) -> None:
 
     Raises:
         FileNotFoundError: a part of the run is not finished; the message names the command that finishes it.
+        FileExistsError: `out` holds something else than an older checkpoint, which alone is replaced.
     """
     from kinema.pipeline.build import assemble_pipeline
 
-    parts = {
-        "dit": run / "dit" / "final",
-        "vae": run / "vae" / "final",
-        "conditioner": run / "conditioner" / "final",
-    }
-    for stage, path in parts.items():
-        if not path.exists():
-            raise FileNotFoundError(f"{path} is missing: finish it with `kinema train {stage} --out {run} …`")
+    parts = check_parts(run)
+    if out.exists() and any(out.iterdir()) and not (out / "model_index.json").is_file():
+        raise FileExistsError(f"{out} holds something else than a checkpoint; give a new or empty folder as --out")
     partial = out.with_name(out.name + ".partial")
     if partial.exists():
         shutil.rmtree(partial)
@@ -165,12 +178,24 @@ def package(config: Config, run: Path, out: Path) -> None:
     partial.replace(out)
 
 
+def check_parts(run: Path) -> dict[str, Path]:
+    """The finished parts of a run, by stage.
+
+    Raises:
+        FileNotFoundError: one is missing; the message names the command that finishes it.
+    """
+    parts = {stage: run / stage / "final" for stage in STAGES}
+    for stage, path in parts.items():
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is missing: finish it with `kinema train {stage} --out {run} …`")
+    return parts
+
+
 def _evaluate(config: Config, out: Path) -> dict[str, Any]:
     from kinema.eval.command import evaluate
-    from kinema.pipeline.pipeline import KinemaPipeline
+    from kinema.pipeline.command import load
 
-    pipe = KinemaPipeline.from_pretrained(out / "checkpoint")
-    return evaluate(pipe, out=out / "eval")
+    return evaluate(load(str(out / "checkpoint"), quiet=True), out=out / "eval")
 
 
 def write_report(config: Config, out: Path) -> Path:
@@ -182,7 +207,7 @@ def write_report(config: Config, out: Path) -> Path:
         f"<h1>Kinema speedrun: {config.name}</h1>",
         table([("step", "minutes"), *((name, f"{seconds / 60:.1f}") for name, seconds in times.items())]),
     ]
-    for stage in ("conditioner", "vae", "dit"):
+    for stage in STAGES:
         folder = out / stage
         parts.append(f"<h2>{stage}</h2>")
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

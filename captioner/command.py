@@ -36,7 +36,7 @@ class CaptionError(ValueError):
 def command(args: argparse.Namespace) -> None:
     """`kinema caption`."""
     folder = args.captioner or PACKAGED
-    rows, quarantined = caption_folder(args.source, args.out, folder)
+    rows, quarantined = caption_folder(args.source, args.out, folder, device=args.device)
     lines = [f"{len(rows)} clips captioned, {len(quarantined)} set aside", str(args.out / "manifest.parquet")]
     if quarantined:
         lines.append(f"{args.out / 'quarantine.jsonl'} says why")
@@ -45,7 +45,7 @@ def command(args: argparse.Namespace) -> None:
 
 
 def caption_folder(
-    source: str | Path, out: str | Path, captioner: str | Path = PACKAGED
+    source: str | Path, out: str | Path, captioner: str | Path = PACKAGED, *, device: str | None = None
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Caption every video of a folder or manifest, and write the dataset.
 
@@ -55,12 +55,15 @@ def caption_folder(
         source: a folder of videos, with captions beside them if there are any, or a manifest.
         out: folder of the dataset.
         captioner: folder of a `ContrastiveCaptioner`.
+        device: where it runs; None: "cuda" if there is one, else "cpu".
 
     Returns:
         The manifest's rows, and {"path", "reason"} of each file that could not be used.
 
     Raises:
-        CaptionError: there is no captioner, no video, or `out` holds the captions of another captioner.
+        CaptionError: there is no captioner, no video, `out` is the folder of the videos, or it holds the
+            captions of another captioner.
+        OSError: a file could not be read, though it is there; finished captions are kept.
         FileNotFoundError: there is no source.
     """
     source, out, captioner = Path(source), Path(out), Path(captioner)
@@ -69,13 +72,18 @@ def caption_folder(
             f"{captioner} holds no captioner; train one with `kinema train conditioner --out RUN` and give "
             "--captioner RUN/conditioner/final/captioner"
         )
+    if out.resolve() in (source.resolve(), source.resolve().parent if source.is_file() else None):
+        raise CaptionError(
+            f"--out is the folder of the videos, {out}, whose tables would then be taken for its captions; give a "
+            "folder of its own"
+        )
     root, found = find_rows(source)
     if not found:
         raise CaptionError(f"{source} holds no video")
     out.mkdir(parents=True, exist_ok=True)
     _claim(out / "captioner.json", captioner)
     model: Any = ContrastiveCaptioner.from_pretrained(captioner)
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
     rows = _with_unique_ids(found)
     results = run_once_each(rows, root, out / "records", lambda row: _describe(model, row, root), "captions")
@@ -112,11 +120,12 @@ def _describe(model: ContrastiveCaptioner, row: Mapping[str, Any], root: Path) -
     try:
         info = probe(root / row["path"])
         video = read_evenly(root / row["path"], model.config["num_frames"], row.get("start"), row.get("end"))
-    except (VideoError, OSError) as error:
+    except VideoError as error:
         return {"reason": str(error)}
     frames = rearrange(torch.from_numpy(video.frames.copy()), "t h w c -> 1 c t h w")
-    captions = {level: model.caption(frames, video.fps, level)[0] for level in LEVELS}
-    scores = model.similarity(frames, list(captions.values()), video.fps)[0].tolist()
+    features, tokens = model.encode_video(frames, video.fps)
+    captions = {level: model.caption_tokens(tokens, level)[0] for level in LEVELS}
+    scores = (features @ model.encode_text(list(captions.values())).T)[0].tolist()
     return (
         {"width": info.width, "height": info.height, "frames": info.frames, "fps": info.fps}
         | {"duration": info.duration}

@@ -20,7 +20,6 @@ from torch.utils.data import Dataset
 from .. import trainer
 from ..configs import Config
 from ..configs.schema import ConditionerConfig, DataConfig
-from ..data.source import open_dataset
 from .captioner import ContrastiveCaptioner
 from .corpus import fact_keys, known_words, some_captions
 from .losses import caption_loss, contrastive_loss, gather, meaning_keys, positive_pairs
@@ -44,10 +43,10 @@ def train(config: Config, out: Path) -> Path:
         TrainingPaused: the run was asked to stop; a checkpoint holds all of it.
     """
     settings = config.conditioner
-    run = trainer.start_run(config, "conditioner", out)
     data = sparse_frames(config.data, settings.num_frames)
-    dataset = open_dataset(data, seed=config.seed, split=data.split)
-    heldout = open_dataset(data, seed=config.seed, split="heldout")
+    dataset = trainer.open_data(data, config.seed, data.split)
+    heldout = trainer.open_data(data, config.seed, "heldout")
+    run = trainer.start_run(config, "conditioner", out)
 
     texts = some_captions(data, dataset, CORPUS_CLIPS)
     model = ContrastiveCaptioner(

@@ -22,7 +22,6 @@ from ..configs import Config
 from ..data.files import atomic_path
 from ..data.pixels import to_pixels
 from ..data.sheets import contact_sheet
-from ..data.source import open_dataset
 from ..vae.cache import LatentCacheError, LatentDataset, cache_latents
 from ..vae.latents import encode_latents, latent_channels, latent_frame_times, temporal_stride
 from . import flow
@@ -61,12 +60,14 @@ def train(
     out = Path(out)
     vae_model = load_finished(vae or out.parent / "vae" / "final", "vae")
     text = load_finished(text_encoder or out.parent / "conditioner" / "final" / "text_encoder", "conditioner")
+    clips = trainer.open_data(config.data, config.seed, config.data.split)
+    heldout_clips = trainer.open_data(config.data, config.seed, "heldout")
     run = trainer.start_run(config, "dit", out)
     device, learns_text = run.accelerator.device, run.train.train_text_encoder
     vae_model, text = vae_model.to(device), text.to(device)
     # First of all, since encoding clips draws from the generator that the weights are drawn from.
     model = build_transformer(config, vae_model, text)
-    dataset = open_latents(config, vae_model, latents or out.parent / "latents")
+    dataset = open_latents(run, clips, vae_model, latents or out.parent / "latents")
     stride = temporal_stride(vae_model)
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -81,7 +82,7 @@ def train(
     optimizers = trainer.make_optimizers(run, *trained, rates=rates)
     ema = trainer.make_ema(run, *trained)
     first = trainer.resume(run, ema)
-    heldout = heldout_batches(config, vae_model)
+    heldout = heldout_batches(config, heldout_clips, vae_model)
 
     for step, batches in trainer.training_steps(run, dataset, collate, first):
         trainer.set_learning_rates(run, optimizers, step)
@@ -143,12 +144,17 @@ def build_transformer(config: Config, vae: Any, text: Any) -> KinemaTransformer3
 # ---------------------------------------------------------------------------------------------- data
 
 
-def open_latents(config: Config, vae: Any, folder: Path) -> Dataset:
-    """The clips of `config.data` as latents, encoded into `folder` unless they are there already."""
-    clips = open_dataset(config.data, seed=config.seed, split=config.data.split)
+def open_latents(run: trainer.Run, clips: Any, vae: Any, folder: Path) -> Dataset:
+    """The clips as latents, encoded into `folder` unless they are there already."""
+    data = run.config.data
     try:
-        cache_latents(vae, clips, folder, data=config.data, num_workers=config.data.num_workers)
-        stored = LatentDataset(folder, vae=vae, data=config.data)
+        with run.accelerator.autocast():
+            whole = cache_latents(
+                vae, clips, folder, data=data, num_workers=data.num_workers, stop=lambda: trainer.time_is_up(run)
+            )
+        if not whole:
+            raise trainer.TrainingPaused(f"paused while encoding clips into {folder}; the same command goes on")
+        stored = LatentDataset(folder, vae=vae, data=data)
     except LatentCacheError as error:
         raise trainer.TrainingError(str(error)) from error
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -181,9 +187,9 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def heldout_batches(config: Config, vae: Any) -> list[dict[str, Any]]:
+def heldout_batches(config: Config, clips: Any, vae: Any) -> list[dict[str, Any]]:
     """The fixed clips and seeds of the held-out loss, one batch per clip and noise draw."""
-    clips, batches = open_dataset(config.data, seed=config.seed, split="heldout"), []
+    batches = []
     for index in range(min(config.train.dit.validation_clips, len(clips))):
         item = clips[index]
         pixels = to_pixels(item["pixel_values"][None]).to(vae.device)

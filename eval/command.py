@@ -86,6 +86,8 @@ def evaluate(
         "seed": seed,
         "num_inference_steps": num_inference_steps or own["default_num_inference_steps"],
         "guidance_scale": own["default_guidance_scale"] if guidance_scale is None else guidance_scale,
+        "guidance": [own["default_guidance"], own["default_guidance_lowest"], own["default_guidance_highest"]],
+        "scheduler": [type(pipe.scheduler).__name__, dict(pipe.scheduler.config)],
         "height": own["default_height"],
         "width": own["default_width"],
         "num_frames": own["default_num_frames"],

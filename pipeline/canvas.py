@@ -89,7 +89,8 @@ def with_known(canvas: Canvas, latents: torch.Tensor, known: torch.Tensor, held_
     known = known.expand_as(canvas.known)
     merged = torch.where(known, latents, canvas.latents)
     result = replace(canvas, latents=merged, known=canvas.known | known)
-    whole = known.flatten(3).all(-1).flatten()
+    touched = known.flatten(3).any(-1).flatten()
+    whole = ~result.unknown_frames & touched
     return replace(result, start=torch.where(whole, canvas.start.new_tensor(held_at), canvas.start))
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT_FOLDER = Path(__file__).parent / "default"
+REINSTALL = "in a fresh clone of Kinema: pip install --force-reinstall --no-deps ."
 WEIGHTS = (".safetensors", ".bin")  # .bin: what diffusers writes with safe_serialization=False
 
 
@@ -23,9 +24,8 @@ def default_checkpoint() -> Path:
         check_checkpoint(DEFAULT_FOLDER)
     except CheckpointError as error:
         raise CheckpointError(
-            f"the packaged checkpoint cannot be used: {error}. Install Kinema anew (pip install --force-reinstall "
-            "--no-deps kinema), or give a model of your own (--model DIR, KinemaPipeline.from_pretrained(DIR)); "
-            "`kinema speedrun` trains one"
+            f"the packaged checkpoint cannot be used: {error}. Install Kinema anew ({REINSTALL}), or give a model "
+            "of your own (--model DIR, KinemaPipeline.from_pretrained(DIR)); `kinema speedrun` trains one"
         ) from None
     return DEFAULT_FOLDER
 
@@ -74,7 +74,7 @@ def check_checkpoint(folder: Path, given: Collection[str] = ()) -> None:
 
 
 def missing_files(folder: Path, index: dict[str, Any]) -> list[str]:
-    """What the components named in model_index.json lack: a config, or weights."""
+    """What the components named in model_index.json lack: a config, weights, or some of their shards."""
     missing = []
     for name, entry in index.items():
         if not isinstance(entry, list) or entry[0] is None:
@@ -84,7 +84,24 @@ def missing_files(folder: Path, index: dict[str, Any]) -> list[str]:
             missing.append(f"{name}/*config.json")
         if "scheduler" not in name and not any(file.endswith(WEIGHTS) for file in files):
             missing.append(f"{name}/*.safetensors")
+        weights = sorted((folder / name).rglob("*.safetensors"))
+        missing += [f"the end of {name}/{path.name}" for path in weights if _is_cut(path)]
+        for table in (folder / name).rglob("*.safetensors.index.json"):
+            shards = set(json.loads(table.read_text(encoding="utf-8"))["weight_map"].values())
+            missing += [f"{name}/{shard}" for shard in sorted(shards) if not (table.parent / shard).is_file()]
     return missing
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether a safetensors file is shorter than its own header says."""
+    with path.open("rb") as file:
+        start = file.read(8)
+        length = int.from_bytes(start, "little")
+        if len(start) < 8 or length > path.stat().st_size - 8:
+            return True
+        header = json.loads(file.read(length))
+    ends = [entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"]
+    return path.stat().st_size < 8 + length + max(ends, default=0)
 
 
 def _download(name: str, options: dict[str, Any]) -> Path:

@@ -102,6 +102,7 @@ class KinemaPipeline(DiffusionPipeline):
         )
         check_parts(vae, text_encoder, transformer)
         self._own_scheduler = scheduler
+        self._given_at_loading: tuple[str, ...] = ()
         self.video_processor = VideoProcessor()
 
     @classmethod
@@ -121,6 +122,8 @@ class KinemaPipeline(DiffusionPipeline):
         pipe = super().from_pretrained(str(folder), **kwargs)
         name = pretrained_model_name_or_path
         pipe.register_to_config(_name_or_path="default" if name is None else str(name))
+        pipe._given_at_loading = tuple(f"another {part}" for part in kwargs if part in pipe.components)
+        pipe._given_at_loading += tuple(f"{key} {download[key]}" for key in ("revision",) if download.get(key))
         return pipe
 
     @property
@@ -357,6 +360,7 @@ class KinemaPipeline(DiffusionPipeline):
 
         # 6. Denoise
         unknown = canvas.unknown_frames.cpu()
+        meddled = False  # whether a callback changed anything, or only looked
 
         def predict(latents: torch.Tensor, level: torch.Tensor, index: int) -> torch.Tensor:
             self._current_timestep = 1000 * level.max()
@@ -387,10 +391,14 @@ class KinemaPipeline(DiffusionPipeline):
 
         def on_step_end(index: int, latents: torch.Tensor) -> torch.Tensor:
             nonlocal text
+            nonlocal meddled
             if callback_on_step_end is not None:
                 seen = {"latents": latents, **text.embeds()}
                 tensors = {name: seen[name] for name in callback_on_step_end_tensor_inputs}
+                scale = self._guidance_scale
                 changed = callback_on_step_end(self, index, self._current_timestep, tensors) or {}
+                meddled |= self._guidance_scale != scale
+                meddled |= any(changed[name] is not seen.get(name) for name in changed)
                 latents = changed.pop("latents", latents)
                 text = text._replace(**{name: changed[name] for name in text.embeds() if name in changed})
             progress_bar.update()
@@ -419,16 +427,17 @@ class KinemaPipeline(DiffusionPipeline):
             "guidance": guidance != self._own_guidance,
             "attention_kwargs": bool(attention_kwargs),
             "a canvas": bool(canvas.known.any()) or canvas.num_texts > 1 or bool((canvas.start != 1).any()),
-            "a callback": callback_on_step_end is not None,
+            "a callback": meddled,
             "an interrupt": self.interrupt,
             "another scheduler": self.scheduler is not self._own_scheduler,
+            "LoRA weights": bool(getattr(self.transformer, "peft_config", None)),
         }
         provenance = describe(
             self,
             prompts=per_video(texts, videos),
             negative_prompts=per_video(negatives, videos),
             seeds=seeds,
-            by_hand=tuple(name for name, given in by_hand.items() if given),
+            by_hand=(*self._given_at_loading, *(name for name, given in by_hand.items() if given)),
             height=height,
             width=width,
             num_frames=num_frames,

@@ -6,6 +6,7 @@ import platform
 import shlex
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -83,14 +84,16 @@ class Provenance:
         Args:
             output: the file the command writes.
         """
-        words: list[Any] = ["kinema", "generate", self.prompt, "-o", output]
+        option_like = self.prompt.startswith("-")
+        words: list[Any] = ["kinema", "generate", *([] if option_like else [self.prompt]), "-o", output]
         words += ["--seed", self.seed] if self.seed is not None else []
-        words += ["--negative", self.negative_prompt] if self.negative_prompt else []
+        words += [f"--negative={self.negative_prompt}"] if self.negative_prompt else []
         words += ["--steps", self.num_inference_steps, "--guidance", self.guidance_scale]
         words += ["--height", self.height, "--width", self.width]
         words += ["--frames", self.num_frames, "--fps", self.frame_rate]
         words += ["--model", self.model] if self.model not in (None, "default") else []
         words += ["--device", self.device, "--dtype", self.dtype]
+        words += ["--", self.prompt] if option_like else []
         return shlex.join(map(str, words)), list(self._doubts())
 
     def _doubts(self) -> Iterable[str]:
@@ -104,11 +107,13 @@ class Provenance:
             yield f"it was made in a batch of {self.batch_size}; alone, its last bits may differ"
         if self.matmul_precision != "highest":
             yield f"it was made with float32 matmul precision {self.matmul_precision}; its last bits may differ"
+        from kinema import __version__
 
-    def differences(self, other: "Provenance") -> list[str]:
-        """Where two provenances differ, as "field: a, now b"."""
-        pairs = ((field.name, getattr(self, field.name), getattr(other, field.name)) for field in fields(self))
-        return [f"{name}: {before}, now {after}" for name, before, after in pairs if before != after]
+        versions = {"kinema": __version__, "torch": version("torch"), "diffusers": version("diffusers")}
+        for name, here in versions.items():
+            before, now = getattr(self, name).split("+")[0], here.split("+")[0]
+            if before != now:
+                yield f"it was made with {name} {before} and here is {now}; its last bits may differ"
 
 
 def describe(

@@ -32,9 +32,15 @@ def per_video_generators(seeds: Seeds, count: int) -> list[torch.Generator]:
 
 
 def known_seeds(generators: Sequence[torch.Generator]) -> list[int | None]:
-    """Each generator's seed, or None if numbers were drawn from it already, or it serves several videos."""
+    """Each generator's seed, or None where the seed alone does not tell the noise.
+
+    That is so if numbers were drawn from it already, if it serves several videos, and for a generator of another
+    device than the CPU, whose numbers are others.
+    """
 
     def seed(generator: torch.Generator) -> int | None:
+        if generator.device.type != "cpu":
+            return None
         fresh = torch.Generator(generator.device).manual_seed(generator.initial_seed())
         is_fresh = torch.equal(fresh.get_state(), generator.get_state())
         shared = sum(other is generator for other in generators) > 1

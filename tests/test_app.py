@@ -57,6 +57,7 @@ def client(url, tmp_path_factory):
 def test_a_prompt_comes_back_as_a_clip_that_says_how_it_was_made(client):
     clip, note = client.predict("a red ball rolls to the left", 7, 2, 4.0, 1.0, api_name="/generate")
     made = read_provenance(clip["video"] if isinstance(clip, dict) else clip)
+    assert made.by_hand == ()
     assert (made.prompt, made.seed, made.num_frames) == ("a red ball rolls to the left", 7, 9)
     assert note == "Seed 7 · 9 frames at 8 a second · 32 × 32"
 

@@ -8,6 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import kinema
 from kinema.doctor import checkpoint_state
@@ -89,13 +91,24 @@ def test_every_import_goes_one_way():
 
 def test_doctor_names_what_a_checkpoint_lacks(tmp_path):
     assert "no model_index.json" in checkpoint_state(tmp_path).state
-    (tmp_path / "model_index.json").write_text(json.dumps({"_class_name": "KinemaPipeline", "vae": ["kinema", "Y"]}))
+    (tmp_path / "model_index.json").write_text(
+        json.dumps({"_class_name": "KinemaPipeline", "vae": ["kinema", "Y"]})
+    )
     (tmp_path / "vae").mkdir()
     (tmp_path / "vae" / "config.json").write_text("{}")
     finding = checkpoint_state(tmp_path)
     assert "vae/*.safetensors" in finding.state and finding.fix
-    (tmp_path / "vae" / "model.safetensors").write_bytes(b"x")
+    weights = tmp_path / "vae" / "model.safetensors"
+    save_file({"a": torch.zeros(8)}, weights)
     assert not checkpoint_state(tmp_path).fix
+    whole = weights.read_bytes()
+    for cut in (4, 20, len(whole) - 1):
+        weights.write_bytes(whole[:cut])
+        assert "the end of vae/model.safetensors" in checkpoint_state(tmp_path).state
+    weights.write_bytes(whole)
+    table = {"weight_map": {"a": "model.safetensors", "b": "model-2.safetensors"}}
+    (tmp_path / "vae" / "model.safetensors.index.json").write_text(json.dumps(table))
+    assert "lacks vae/model-2.safetensors" in checkpoint_state(tmp_path).state
 
 
 def test_a_wrong_command_exits_with_2():

@@ -37,7 +37,7 @@ from .optimizers import (
     make_optimizers,
     set_learning_rates,
 )
-from .order import BatchOrder, sample_seed, training_steps
+from .order import BatchOrder, open_data, sample_seed, training_steps
 from .run import (
     SECONDS_LEFT,
     Run,
@@ -47,6 +47,7 @@ from .run import (
     due,
     finish,
     start_run,
+    time_is_up,
 )
 
 __all__ = [
@@ -70,9 +71,11 @@ __all__ = [
     "main",
     "make_ema",
     "make_optimizers",
+    "open_data",
     "resume",
     "sample_seed",
     "set_learning_rates",
     "start_run",
+    "time_is_up",
     "training_steps",
 ]

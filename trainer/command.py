@@ -19,6 +19,7 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
     parser.add_argument("--config", default="cpu", help="a preset or a YAML file (default: cpu)")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder; holds all stages")
     parser.add_argument("--dry-run", action="store_true", help="print parameters, tokens, memory, FLOPs; stop")
+    parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. train.{stage}.steps=200")
     args = parser.parse_args(argv)
     try:
@@ -36,6 +37,8 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
         train(config, args.out / stage)
     except TrainingPaused as pause:
         sys.stdout.write(f"kinema train {stage}: {pause}\n")
-    except TrainingError as error:
+    except (TrainingError, OSError, ValueError) as error:
+        if args.traceback:
+            raise
         sys.stdout.flush()
         raise SystemExit(f"kinema train {stage}: {error}") from error

@@ -4,16 +4,29 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from accelerate.utils import send_to_device
 from torch.utils.data import DataLoader, Dataset, Sampler
 from tqdm import tqdm
 
-from ..configs.schema import TrainConfig
+from ..configs.schema import DataConfig, TrainConfig
 from ..data.buckets import BucketBatches
+from ..data.source import open_dataset
 from .run import Run, TrainingError, TrainingPaused
+
+
+def open_data(data: DataConfig, seed: int, split: Literal["train", "heldout"]) -> Any:
+    """`open_dataset` for a training stage, before its folder is touched.
+
+    Raises:
+        TrainingError: there is no such source, or no clip of it can be used.
+    """
+    try:
+        return open_dataset(data, seed=seed, split=split)
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{error}; change data.source") from error
 
 
 def sample_seed(seed: int, epoch: int, index: int) -> int:

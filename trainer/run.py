@@ -125,6 +125,11 @@ def _flatten(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+def time_is_up(run: Run) -> bool:
+    """Whether this process was asked to stop, or has used the time it was given."""
+    return run.progress.stop or time.monotonic() > run.progress.deadline
+
+
 def due(run: Run, step: int, every: int) -> bool:
     """Whether something done every so many steps is due once this step is finished (always at the last)."""
     return (step + 1) % every == 0 or step + 1 == run.train.steps
@@ -136,7 +141,7 @@ def checkpoint_due(run: Run, step: int) -> bool:
     All ranks get the same answer.
     """
     progress = run.progress
-    progress.stop = progress.stop or time.monotonic() > progress.deadline
+    progress.stop = time_is_up(run)
     if run.accelerator.num_processes > 1:
         asked = torch.tensor(float(progress.stop), device=run.accelerator.device)
         progress.stop = bool(cast(torch.Tensor, run.accelerator.reduce(asked, "sum")).item() > 0)

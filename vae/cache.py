@@ -12,7 +12,7 @@ shard it was on and the same call goes on. Ranks of a distributed run take shard
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -51,7 +51,8 @@ def cache_latents(
     shard_size: int = 512,
     device: torch.device | str | None = None,
     progress: bool = True,
-) -> Path:
+    stop: Callable[[], bool] | None = None,
+) -> bool:
     """Encode every clip of a dataset into `out`, or go on with a cache begun there.
 
     Args:
@@ -64,9 +65,10 @@ def cache_latents(
         shard_size: clips a shard.
         device: where to encode; None: where the autoencoder is.
         progress: show a bar with the time left.
+        stop: asked after each shard; True ends early, and the same call goes on later.
 
     Returns:
-        `out`.
+        Whether all clips are encoded.
 
     Raises:
         LatentCacheError: `out` holds a cache of another autoencoder, data, type or shard size; a clip encodes to
@@ -100,8 +102,10 @@ def cache_latents(
         for shard in missing[state.process_index :: state.num_processes]:
             clips = Subset(dataset, range(shard * shard_size, min((shard + 1) * shard_size, len(dataset))))
             _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, where, bar)
+            if stop is not None and stop():
+                break
     state.wait_for_everyone()
-    return out
+    return all(_is_complete(out, shard) for shard in shards)
 
 
 @torch.no_grad()

@@ -21,7 +21,6 @@ from ..configs import Config
 from ..data.files import atomic_path
 from ..data.pixels import to_frames, to_pixels
 from ..data.sheets import contact_sheet
-from ..data.source import open_dataset
 from .discriminator import PatchDiscriminator3D, discriminator_loss, generator_loss
 from .losses import PerceptualDistance, psnr, ssim, vae_loss
 from .model import AutoencoderKLKinema
@@ -43,9 +42,9 @@ def train(config: Config, out: Path) -> Path:
         TrainingPaused: the run was asked to stop; a checkpoint holds all of it.
     """
     frames = clip_frames(config)
+    dataset = trainer.open_data(config.data, config.seed, config.data.split)
+    heldout = trainer.open_data(config.data, config.seed, "heldout")
     run = trainer.start_run(config, "vae", out)
-    dataset = open_dataset(config.data, seed=config.seed, split=config.data.split)
-    heldout = open_dataset(config.data, seed=config.seed, split="heldout")
 
     model = AutoencoderKLKinema(**config.vae.model_dump())
     perceptual = PerceptualDistance().to(run.accelerator.device)

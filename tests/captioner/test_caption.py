@@ -132,9 +132,11 @@ def test_missing_captioner_and_missing_videos_are_named(folder, captioner, tmp_p
     with pytest.raises(CaptionError, match="holds no video"):
         caption_folder(tmp_path / "bare", tmp_path / "out", captioner)
     assert not (tmp_path / "out").exists()
+    with pytest.raises(CaptionError, match="folder of the videos"):
+        caption_folder(folder, folder, captioner)
 
 
 def test_the_command_says_what_came_out_and_what_the_captioner_does_not_know(folder, captioner, tmp_path, capsys):
-    command(argparse.Namespace(source=folder, out=tmp_path / "out", captioner=captioner, seed=0))
+    command(argparse.Namespace(source=folder, out=tmp_path / "out", captioner=captioner, device=None))
     printed = capsys.readouterr().out
     assert "3 clips captioned, 3 set aside" in printed and "2 words of Diorama" in printed

@@ -40,6 +40,18 @@ def test_what_is_known_adds_up():
     canvas = with_known(canvas, torch.full((1, 1, 2, 2, 2), 2.0), ~first)
     assert canvas.known.all()
     assert canvas.latents.flatten(3).mean(-1).flatten().tolist() == [1, 2]
+    assert canvas.start.tolist() == [0, 0]
+
+
+def test_a_frame_that_becomes_known_in_two_halves_is_shown_to_the_model():
+    left = torch.zeros(1, 1, 2, 2, 2, dtype=torch.bool)
+    left[:, :, 0, :, 0] = True
+    right = torch.zeros_like(left)
+    right[:, :, 0, :, 1] = True
+    canvas = with_known(text_to_video(1, 2, 2, 2), torch.ones(1, 1, 2, 2, 2), left)
+    assert canvas.start.tolist() == [1, 1]
+    canvas = with_known(canvas, torch.ones(1, 1, 2, 2, 2), right, held_at=0.25)
+    assert canvas.unknown_frames.tolist() == [False, True] and canvas.start.tolist() == [0.25, 1]
 
 
 @given(st.lists(st.integers(0, 3), min_size=3, max_size=3))

@@ -3,6 +3,7 @@ import os
 import shlex
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from kinema.cli import main
+from kinema import KinemaPipeline
+from kinema.cli import build_parser, main
 from kinema.pipeline.guidance import Guidance
 from kinema.pipeline.provenance import Provenance, fingerprint, read_provenance
 from kinema.pipeline.saving import check_suffix
@@ -155,8 +157,31 @@ def test_the_command_says_what_it_cannot_promise(pipe):
     torch.set_float32_matmul_precision(before)
     used = torch.Generator().manual_seed(0)
     assert "not drawn from a seed" in notes(generator=used)[0]
-    by_hand = notes(guidance=Guidance("apg"), sigmas=[1.0, 0.5], callback_on_step_end=lambda *args: {})
+    by_hand = notes(guidance=Guidance("apg"), sigmas=[1.0, 0.5], callback_on_step_end=doubling)
     assert "sigmas, guidance, a callback" in by_hand[1]
+    assert (
+        notes(callback_on_step_end=lambda *args: args[3])
+        == notes(callback_on_step_end=lambda *args: {})
+        == notes()
+    )
+    made = pipe("a", generator=0).provenance[0]
+    assert any("torch 0.1" in note for note in replace(made, torch="0.1+cpu").as_command("x.mp4")[1])
+
+
+def doubling(pipe, index, timestep, tensors):
+    return {"latents": 2 * tensors["latents"]}
+
+
+@pytest.mark.parametrize(("prompt", "negative"), [("-blur", "--seed"), ("a red ball", "-blur"), ("--", "")])
+def test_texts_that_look_like_options_come_back_whole(pipe, prompt, negative):
+    command, _ = pipe(prompt, negative, generator=0, guidance_scale=2).provenance[0].as_command("x.mp4")
+    args = build_parser().parse_args(shlex.split(command)[1:])
+    assert (args.prompt, args.negative or "") == (prompt, negative)
+
+
+def test_a_part_given_at_loading_is_told(model, built):
+    loaded = KinemaPipeline.from_pretrained(model, transformer=built.transformer)
+    assert loaded("a", generator=0).provenance[0].by_hand == ("another transformer",)
 
 
 def test_provenance_survives_json_and_newer_fields(pipe):

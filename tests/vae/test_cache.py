@@ -50,6 +50,16 @@ def cache(out, dataset, vae=None, **changes):
     return cache_latents(vae or build(), dataset, out, **(settings | changes))
 
 
+def test_asked_to_stop_it_keeps_its_shards_and_goes_on(tmp_path):
+    assert cache(tmp_path, Clips(), stop=lambda: True) is False
+    with pytest.raises(LatentCacheError, match="unfinished"):
+        LatentDataset(tmp_path)
+    first = (tmp_path / "latents-00000.safetensors").stat().st_mtime_ns
+    assert cache(tmp_path, Clips()) is True
+    assert len(LatentDataset(tmp_path)) == len(Clips())
+    assert (tmp_path / "latents-00000.safetensors").stat().st_mtime_ns == first
+
+
 def test_cached_latents_are_the_encoded_ones(tmp_path):
     vae, clips = build(), Clips()
     cache(tmp_path, clips, vae)
