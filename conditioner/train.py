@@ -80,13 +80,8 @@ def train(config: Config, out: Path) -> Path:
                 loss = settings.contrastive_weight * contrast + settings.caption_weight * words
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, ddp)
-                values = {
-                    "loss": loss.detach(),
-                    "contrastive": contrast.detach(),
-                    "caption": words.detach(),
-                    "logit_scale": output.logit_scale.detach(),
-                    "grad_norm": norm,
-                }
+                parts = {"contrastive": contrast, "caption": words, "logit_scale": output.logit_scale}
+                values = trainer.add_up(run, values, norm, loss=loss, **parts)
         if ema:
             ema.step(trainer.ema_parameters(ddp))
         trainer.log(run, step, values)

@@ -144,7 +144,7 @@ class TrainConfig(Section):
     steps: int = Field(default=1000, gt=0)
     batch_size: int = Field(default=16, gt=0)  # clips per rank per forward
     gradient_accumulation_steps: int = Field(default=1, gt=0)
-    mixed_precision: Literal["no", "bf16", "fp16"] = "no"  # compute type; master weights stay fp32
+    mixed_precision: Literal["no", "bf16"] = "no"  # compute type; master weights stay fp32
     gradient_checkpointing: bool = False
     compile: bool = False  # torch.compile of the repeated blocks
     optimizer: Literal["adamw", "muon"] = "adamw"  # "muon": Muon on 2-D hidden weights, AdamW on the rest
@@ -213,6 +213,16 @@ class Config(Section):
                     f"dit.patch_size[0]={patch[0]} it needs 1 + k * {vae.temporal_stride} frames whose k + 1 is "
                     f"a multiple of {patch[0]}; change data.num_frames or data.buckets"
                 )
+        if patch[0] > 1 and (self.flow.image_warmup or self.flow.image_fraction):
+            raise ValueError(
+                f"dit.patch_size[0] is {patch[0]}, and an image is one latent frame; it needs "
+                "flow.image_warmup=0 and flow.image_fraction=0"
+            )
+        if self.flow.block_causal and self.flow.frames_per_block % patch[0]:
+            raise ValueError(
+                f"flow.frames_per_block is {self.flow.frames_per_block}; it needs a multiple of "
+                f"dit.patch_size[0] = {patch[0]} (or flow.block_causal=0)"
+            )
         for side, token in ((s, vae.spatial_stride * max(patch[1:])) for s in sides):
             if side % token:
                 raise ValueError(

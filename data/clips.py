@@ -3,9 +3,10 @@
 import hashlib
 import json
 import math
+import os
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from .manifest import SUFFIXES, ManifestError, captions_of, read_manifest
 from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, probe, read_video
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
-HELDOUT_EVERY = 50  # of the clips of a source without a split of its own, every 50th is held out
+HELDOUT_EVERY = 50  # of the files of a source without a split of its own, about every 50th is held out
 MOST_DAMAGED = 8  # damaged clips in a row that are passed over before reading gives up
 
 
@@ -54,7 +55,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             height, width, num_frames, fps: shape of every clip, when there are no buckets.
             fps_choices: if given, each clip draws its frame rate from these that it is long enough for.
             buckets: (frames, height, width) shapes; each clip goes to the nearest that it fills.
-            split: "train" leaves out every 50th clip, "heldout" has only those.
+            split: "train" leaves out about every 50th file, "heldout" has only those.
 
         Raises:
             FileNotFoundError: there is no such file or folder.
@@ -80,8 +81,9 @@ class ClipDataset(Dataset[dict[str, Any]]):
             causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
             counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
             raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}")
-        kept = [i for i in range(len(self.rows)) if (i % HELDOUT_EVERY == 0) == (split == "heldout")]
-        kept = kept or list(range(len(self.rows)))  # too few to hold any out
+        heldout = _held_out(Path(os.path.relpath(row["path"], root)).as_posix() for row in self.rows)
+        kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]
+        kept = kept or list(range(len(self.rows)))  # a single file
         self.rows, self.bucket_of = [self.rows[i] for i in kept], [self.bucket_of[i] for i in kept]
 
     def _cut(self, row: dict[str, Any]) -> tuple[int, float, float] | str:
@@ -147,6 +149,16 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "fps": fps,
             "scene": row.get("scene") or "",
         }
+
+
+def _held_out(paths: Iterable[str]) -> list[bool]:
+    """Whether each clip is held out: all clips of about every 50th file, whatever other files there are.
+
+    The file with the smallest digest always is, so that a small folder has something to validate on.
+    """
+    digests = [int.from_bytes(hashlib.blake2b(path.encode(), digest_size=8).digest(), "big") for path in paths]
+    smallest = min(digests, default=0)
+    return [digest % HELDOUT_EVERY == 0 or digest == smallest for digest in digests]
 
 
 def _extent(row: dict[str, Any]) -> tuple[int, int, float, float]:

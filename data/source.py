@@ -11,7 +11,7 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
     Args:
         data: what to open and at which shape.
         seed: of the built-in corpus.
-        split: another split than `data.split`. A folder or manifest keeps every 50th clip for "heldout".
+        split: another split than `data.split`. A folder or manifest keeps about every 50th file for "heldout".
 
     Raises:
         FileNotFoundError: the source is neither "diorama" nor an existing path.

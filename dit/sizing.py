@@ -141,7 +141,7 @@ def _cast(model: Any, to: TrainConfig | torch.dtype) -> Any:
 
 
 def _dtype(train: TrainConfig) -> torch.dtype:
-    return {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[train.mixed_precision]
+    return {"no": torch.float32, "bf16": torch.bfloat16}[train.mixed_precision]
 
 
 def _config_dit_cost(config: Config) -> Cost:

@@ -77,12 +77,13 @@ def train(
     trained, rates, encode = [ddp], [1.0], text
     if learns_text:
         freeze_unused(text)
-        encode = run.accelerator.prepare(text.train())
+        encode = run.accelerator.prepare(text)  # without dropout, whose draws a resumed run would not repeat
         trained, rates = [ddp, encode], [1.0, TEXT_RATE]
     optimizers = trainer.make_optimizers(run, *trained, rates=rates)
     ema = trainer.make_ema(run, *trained)
     first = trainer.resume(run, ema)
-    heldout = heldout_batches(config, heldout_clips, vae_model)
+    with run.accelerator.autocast():  # as the training clips are encoded
+        heldout = heldout_batches(config, heldout_clips, vae_model)
 
     for step, batches in trainer.training_steps(run, dataset, collate, first):
         trainer.set_learning_rates(run, optimizers, step)
@@ -96,7 +97,7 @@ def train(
                 loss = denoising_loss(ddp, batch, states, mask, kind, config, stride)
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, *trained)
-            values = {"loss": loss.detach(), f"loss_{name_of(kind)}": loss.detach(), "grad_norm": norm}
+                values = trainer.add_up(run, values, norm, **{"loss": loss, f"loss_{name_of(kind)}": loss})
         if ema:
             ema.step(trainer.ema_parameters(*trained))
         trainer.log(run, step, values)

@@ -129,6 +129,18 @@ def test_a_nan_loss_stops_and_keeps_the_last_checkpoint(tmp_path):
     assert latest_checkpoint(tmp_path).name == "step-00000004"
 
 
+def test_a_gradient_that_is_not_finite_stops_before_it_is_kept(tmp_path):
+    message = toy(tmp_path, 9, 4, POISON_GRADIENT_AT="5", expect=1)
+    assert "grad norm became nan at step 5" in message
+    assert latest_checkpoint(tmp_path).name == "step-00000004"
+    toy(tmp_path, 9, 4, "train.vae.learning_rate=0.0005")  # as the message says
+
+
+def test_a_folder_without_a_checkpoint_is_not_held_to_its_settings(tmp_path):
+    toy(tmp_path, 2, 4, POISON_AT="0", expect=1)
+    toy(tmp_path, 2, 2)
+
+
 def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     toy(tmp_path, 2, 4)
     message = toy(tmp_path, 4, 2, expect=1)

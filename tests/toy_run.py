@@ -12,6 +12,7 @@ from torch import nn
 
 from kinema.configs import load_config
 from kinema.trainer import (
+    add_up,
     checkpoint,
     checkpoint_due,
     clip_and_step,
@@ -66,20 +67,22 @@ def main(folder, steps, batch, *overrides):
     first = resume(run, ema)
     for step, batches in training_steps(run, Points(), collate, first):
         set_learning_rates(run, optimizers, step)
-        total, norm = 0.0, None
+        values = {}
         for data in batches:
             with run.accelerator.accumulate(model):
                 noise = [torch.Generator().manual_seed(int(s)) for s in data["sample_seed"]]
                 jitter = torch.stack([torch.randn(8, generator=g) for g in noise])
                 loss = (model(data["x"] + 0.1 * jitter) - data["y"]).square().mean()
+                if os.environ.get("POISON_GRADIENT_AT") == str(step):
+                    loss = loss + (0.0 * run.accelerator.unwrap_model(model).head.bias.sum()).sqrt()
                 run.accelerator.backward(loss)
                 norm = clip_and_step(run, optimizers, model)
-                total = total + loss.detach() / config.train.vae.gradient_accumulation_steps
+                values = add_up(run, values, norm, loss=loss)
         if ema:
             ema.step(model.parameters())
         if os.environ.get("POISON_AT") == str(step):
-            total = torch.tensor(float("nan"))
-        log(run, step, {"loss": total, "grad_norm": norm})
+            values["loss"] = torch.tensor(float("nan"))
+        log(run, step, values)
         if os.environ.get("KILL_AT") == str(step):
             os.kill(os.getpid(), 9)
         if os.environ.get("TERM_AT") == str(step):

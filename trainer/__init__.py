@@ -25,9 +25,9 @@ would have given: the data order and every random draw are functions of (seed, e
 | `command`     | the command line of a stage                                    |
 """
 
-from .checkpoints import checkpoint, environment, latest_checkpoint, resume
+from .checkpoints import checkpoint, environment, resume
 from .command import main
-from .logs import log, log_row
+from .logs import add_up, log, log_row
 from .optimizers import (
     averaged,
     clip_and_step,
@@ -46,6 +46,7 @@ from .run import (
     checkpoint_due,
     due,
     finish,
+    latest_checkpoint,
     start_run,
     time_is_up,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "Run",
     "TrainingError",
     "TrainingPaused",
+    "add_up",
     "averaged",
     "checkpoint",
     "checkpoint_due",

@@ -9,26 +9,23 @@ from typing import Any
 
 import accelerate
 import torch
+from accelerate import PartialState
 from diffusers.training_utils import EMAModel
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..configs import dump_config
-from .run import Run, TrainingError, write_text
-
-
-def latest_checkpoint(directory: Path) -> Path | None:
-    """The newest complete checkpoint of a run folder, or None."""
-    found = [p for p in (directory / "checkpoints").glob("step-*") if p.is_dir() and p.suffix != ".partial"]
-    return max(found, default=None)
+from .run import Run, TrainingError, check_finite, latest_checkpoint, write_text
 
 
 def checkpoint(run: Run, step: int, ema: EMAModel | None = None) -> None:
     """Write everything needed to go on after this step; a kill at any moment leaves the last good one.
 
     Raises:
-        TrainingError: the disk is full or cannot be written; earlier checkpoints are untouched.
+        TrainingError: the disk is full or cannot be written, or the last step gave numbers that are not finite;
+            earlier checkpoints are untouched.
     """
+    check_finite(run, step)
     finished = run.directory / "checkpoints" / f"step-{step + 1:08d}"
     partial = finished.with_suffix(".partial")
     accelerator = run.accelerator
@@ -37,6 +34,7 @@ def checkpoint(run: Run, step: int, ema: EMAModel | None = None) -> None:
             shutil.rmtree(partial)
         accelerator.wait_for_everyone()
         accelerator.save_state(str(partial))
+        accelerator.wait_for_everyone()  # other ranks still write their random states
         if run.is_main:
             if ema:
                 save_file(
@@ -53,7 +51,7 @@ def checkpoint(run: Run, step: int, ema: EMAModel | None = None) -> None:
             kept = sorted(p for p in finished.parent.glob("step-*") if p.suffix != ".partial")
             for old in kept[: -run.train.keep_checkpoints]:
                 shutil.rmtree(old)
-    except OSError as error:
+    except (OSError, SafetensorError, RuntimeError) as error:  # torch.save tells of a full disk by the last
         raise TrainingError(
             f"could not write {finished}: {error}. Earlier checkpoints are untouched; free some space and repeat "
             "the same command to go on from the last one."
@@ -86,7 +84,8 @@ def _cut_metrics(run: Run, first: int) -> None:
     """Drop logged lines of steps that will be done again."""
     path = run.directory / "metrics.jsonl"
     if run.is_main and path.exists():
-        kept = [line for line in path.read_text().splitlines() if json.loads(line)["step"] < first]
+        whole = [line for line in path.read_text().splitlines() if line.endswith("}")]  # a kill may cut the last
+        kept = [line for line in whole if json.loads(line)["step"] < first]
         write_text(path, "".join(line + "\n" for line in kept))
     run.accelerator.wait_for_everyone()
 
@@ -100,6 +99,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "device": device,
         "threads": torch.get_num_threads(),
+        "processes": PartialState().num_processes,
     }
 
 

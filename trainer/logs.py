@@ -1,41 +1,41 @@
 """What a run tells on the way: metrics.jsonl, the trackers, the progress bar; and the check for NaN."""
 
 import json
-import math
 import time
+from typing import Any
 
 import torch
 
-from .checkpoints import latest_checkpoint
 from .optimizers import learning_rate_factor
-from .run import Run, TrainingError, due
+from .run import Run, check_finite, due
 
 
-def log(run: Run, step: int, values: dict[str, torch.Tensor | float | None]) -> None:
-    """Check the loss and, when due, write the averages over ranks to the logs.
+def add_up(
+    run: Run, total: dict[str, Any], grad_norm: torch.Tensor | None, **values: torch.Tensor
+) -> dict[str, Any]:
+    """The averages over a step's micro-batches so far; the gradient's norm comes with the last of them."""
+    share = 1 / run.train.gradient_accumulation_steps
+    added = {name: total.get(name, 0.0) + share * value.detach() for name, value in values.items()}
+    return total | added | ({} if grad_norm is None else {"grad_norm": grad_norm})
+
+
+def log(run: Run, step: int, values: dict[str, Any]) -> None:
+    """Check the loss and the gradient and, when due, write the averages over ranks to the logs.
+
+    On a GPU the check waits for steps that are logged or kept, since it has to wait for the device.
 
     Raises:
-        TrainingError: values["loss"] is not finite; no checkpoint is written from this state.
+        TrainingError: values["loss"] or values["grad_norm"] is not finite; no checkpoint holds this state.
     """
     train = run.train
+    run.progress.values = values
     logging = due(run, step, train.log_every)
-    if not (logging or due(run, step, train.checkpoint_every) or run.accelerator.device.type == "cpu"):
-        return
-    loss = float(values["loss"])  # type: ignore[arg-type]
-    if not math.isfinite(loss):
-        kept = latest_checkpoint(run.directory)
-        raise TrainingError(
-            f"the {run.stage} loss became {loss} at step {step}. The last good checkpoint is {kept or 'none'}. "
-            f"Lower train.{run.stage}.learning_rate (now {train.learning_rate}) or max_grad_norm "
-            f"(now {train.max_grad_norm}), then start again with another --out, or repeat the same command to "
-            "go on from that checkpoint."
-        )
+    if logging or run.accelerator.device.type == "cpu":
+        check_finite(run, step)
     if not logging:
         return
     row: dict[str, float] = {}
     for name, value in values.items():
-        if value is None:
-            continue
         tensor = torch.as_tensor(value, dtype=torch.float64, device="cpu").reshape(())
         if run.accelerator.num_processes > 1:
             tensor = run.accelerator.reduce(tensor.to(run.accelerator.device, torch.float32), "mean").cpu()  # type: ignore[union-attr]

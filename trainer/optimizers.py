@@ -28,10 +28,12 @@ def make_optimizers(run: Run, *modules: nn.Module, rates: Sequence[float] | None
     for module, rate in zip(modules, rates or [1.0] * len(modules), strict=True):
         hidden, matrices, vectors = [], [], []
         blocks = tuple(f"{name}." for name, child in module.named_modules() if isinstance(child, nn.ModuleList))
+        tables = {id(child.weight) for child in module.modules() if isinstance(child, nn.Embedding)}
         for name, parameter in module.named_parameters():
             if not parameter.requires_grad:
                 continue
-            if train.optimizer == "muon" and name.startswith(blocks) and _is_hidden_matrix(parameter):
+            hidden_matrix = name.startswith(blocks) and "embed" not in name and _is_hidden_matrix(parameter)
+            if train.optimizer == "muon" and hidden_matrix and id(parameter) not in tables:
                 hidden.append(_matrix_view(parameter))
             elif parameter.ndim >= 2 and "embed" not in name:
                 matrices.append(parameter)

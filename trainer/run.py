@@ -20,7 +20,8 @@ from ..configs.schema import TrainConfig
 SECONDS_LEFT = "KINEMA_SECONDS_LEFT"
 
 # Settings that may change between two starts of one run without making it another run.
-_FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps")
+_FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps",
+              "learning_rate", "muon_learning_rate", "max_grad_norm")  # fmt: skip
 
 
 class TrainingError(RuntimeError):
@@ -31,6 +32,7 @@ class TrainingPaused(Exception):
     """A run that was asked to stop, did so after a checkpoint, and goes on when the same command is repeated."""
 
 
+@dataclass
 class _Progress:
     """The progress bar, the clock behind the logged rate, and whether the run was asked to stop."""
 
@@ -39,6 +41,7 @@ class _Progress:
     logged_time: float = 0.0
     deadline: float = math.inf  # time.monotonic() at which the run pauses
     stop: bool = False
+    values: dict[str, Any] = field(default_factory=dict)  # of the last step: loss, grad_norm, …
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,23 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
     """Set up Accelerate, the folder, the seed and the loggers of one stage.
 
     Raises:
-        TrainingError: the folder holds a run with other settings.
+        TrainingError: the folder holds a run with other settings; or the launch asks for sharded weights.
     """
     train: TrainConfig = getattr(config.train, stage)
     directory = Path(directory)
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        raise TrainingError(
+            "this launch asks for FSDP, which the training loops do not do yet: they keep whole weights on every "
+            "process. Choose plain multi-GPU in `accelerate config`"
+        )
     accelerator = Accelerator(
         mixed_precision=train.mixed_precision,
         gradient_accumulation_steps=train.gradient_accumulation_steps,
         log_with=[*_loggers()],
         project_config=ProjectConfiguration(project_dir=str(directory), logging_dir=str(directory / "logs")),
     )
-    _check_same_run(directory / "config.yaml", config, stage)
+    if latest_checkpoint(directory):
+        _check_same_run(directory / "config.yaml", config, stage)
     if accelerator.is_main_process:
         for name in ("checkpoints", "samples"):
             (directory / name).mkdir(parents=True, exist_ok=True)
@@ -88,6 +97,26 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
     if seconds := os.environ.get(SECONDS_LEFT):
         run.progress.deadline = time.monotonic() + float(seconds)
     return run
+
+
+def latest_checkpoint(directory: Path) -> Path | None:
+    """The newest complete checkpoint of a run folder, or None."""
+    found = [p for p in (directory / "checkpoints").glob("step-*") if p.is_dir() and p.suffix != ".partial"]
+    return max(found, default=None)
+
+
+def check_finite(run: Run, step: int) -> None:
+    """Raise a TrainingError if the loss or the gradient of the last step was not finite."""
+    train = run.train
+    for name in ("loss", "grad_norm"):
+        value = float(run.progress.values.get(name, 0.0))
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"the {run.stage} {name.replace('_', ' ')} became {value} at step {step}. The last good "
+                f"checkpoint is {latest_checkpoint(run.directory) or 'none'}. Lower learning_rate, muon_learning_rate "
+                f"or max_grad_norm of train.{run.stage} (now {train.learning_rate}, {train.muon_learning_rate}, "
+                f"{train.max_grad_norm}) and repeat the command to go on from there"
+            )
 
 
 def _loggers() -> list[str]:

@@ -76,10 +76,12 @@ def cache_latents(
     """
     out = Path(out)
     state = PartialState()
+    where = vae.device if device is None else torch.device(device)
     record = {
         "vae": vae_fingerprint(vae),
         "data": _data_record(data),
         "num_clips": len(dataset),
+        "compute": str(_compute_dtype(vae, where)).removeprefix("torch."),
         "dtype": str(dtype).removeprefix("torch."),
         "shard_size": shard_size,
     }
@@ -93,19 +95,24 @@ def cache_latents(
             killed.unlink()
     state.wait_for_everyone()
     shards = range(-(-len(dataset) // shard_size))
-    missing = [shard for shard in shards if not _is_complete(out, shard)]
-    where = vae.device if device is None else torch.device(device)
+    # Dealt out before looking, since ranks may look at different times.
+    missing = [s for s in shards[state.process_index :: state.num_processes] if not _is_complete(out, s)]
     vae = vae.to(where).eval()
     total = sum(min(shard_size, len(dataset) - shard * shard_size) for shard in missing)
     bar = tqdm(total=total, desc="encode clips", unit="clip", disable=not (progress and state.is_main_process))
     with bar:
-        for shard in missing[state.process_index :: state.num_processes]:
+        for shard in missing:
             clips = Subset(dataset, range(shard * shard_size, min((shard + 1) * shard_size, len(dataset))))
             _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, where, bar)
             if stop is not None and stop():
                 break
     state.wait_for_everyone()
     return all(_is_complete(out, shard) for shard in shards)
+
+
+def _compute_dtype(vae: Any, device: torch.device) -> torch.dtype:
+    """The precision of the encoder's matrix products: that of a caller's autocast, else its own."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else vae.dtype
 
 
 @torch.no_grad()

@@ -82,7 +82,7 @@ def train(config: Config, out: Path) -> Path:
                     parts["critic"] = discriminator_loss(critic(pixels), critic(reconstruction.detach()))
                     run.accelerator.backward(parts["critic"])
                     trainer.clip_and_step(run, critic_optimizers, critic)
-                values = {"loss": loss.detach(), "grad_norm": norm} | {k: v.detach() for k, v in parts.items()}
+                values = trainer.add_up(run, values, norm, loss=loss, **parts)
         if ema:
             ema.step(trainer.ema_parameters(ddp))
         trainer.log(run, step, values)
@@ -185,7 +185,7 @@ def latent_statistics(
     for item in clips:
         pixels = to_pixels(item["pixel_values"][None]).to(device)
         posterior = model.encode(pixels, return_dict=False)[0]
-        z = rearrange(posterior.mode().double(), "b c f h w -> c (b f h w)")
+        z = rearrange(posterior.mode().cpu().double(), "b c f h w -> c (b f h w)")
         count, total, squares = count + z.shape[1], total + z.sum(1), squares + z.square().sum(1)
     mean = torch.as_tensor(total / count)
     std = torch.as_tensor(squares / count - mean.square()).clamp(min=1e-12).sqrt()
