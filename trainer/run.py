@@ -111,10 +111,11 @@ def check_finite(run: Run, step: int) -> None:
     for name in ("loss", "grad_norm"):
         value = float(run.progress.values.get(name, 0.0))
         if not math.isfinite(value):
+            kept = latest_checkpoint(run.directory) or "none"
             raise TrainingError(
                 f"the {run.stage} {name.replace('_', ' ')} became {value} at step {step}. The last good "
-                f"checkpoint is {latest_checkpoint(run.directory) or 'none'}. Lower learning_rate, muon_learning_rate "
-                f"or max_grad_norm of train.{run.stage} (now {train.learning_rate}, {train.muon_learning_rate}, "
+                f"checkpoint is {kept}. Lower learning_rate, muon_learning_rate or max_grad_norm of "
+                f"train.{run.stage} (now {train.learning_rate}, {train.muon_learning_rate}, "
                 f"{train.max_grad_norm}) and repeat the command to go on from there"
             )
 
