@@ -21,7 +21,7 @@ from .saving import SavedWithTokenizer
 from .tokenizer import END_ID, LEVEL_IDS, PAD_ID, START_ID
 from .vision import VideoTower, init_blocks, select_frames
 
-Level = Literal["short", "medium", "dense"]
+Level = Literal["short", "medium", "dense", "facts"]
 
 
 class CaptionerOutput(NamedTuple):
@@ -30,6 +30,7 @@ class CaptionerOutput(NamedTuple):
     video_features: torch.Tensor  # (B, E)
     text_features: torch.Tensor  # (B, E)
     logits: torch.Tensor  # (B, L - 1, V), prediction i is of token i + 1
+    fact_logits: torch.Tensor | None  # (B, L' - 1, V), likewise of the facts
     logit_scale: torch.Tensor  # scalar, the inverse temperature
     logit_bias: torch.Tensor | None  # scalar of the sigmoid loss
 
@@ -67,6 +68,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         loss: str = "infonce",
         contrastive_weight: float = 1.0,
         caption_weight: float = 2.0,
+        facts_weight: float = 2.0,
         caption_tokens: int = 64,
         vocabulary: list[str] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
@@ -121,21 +123,33 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
             "pad_id": PAD_ID,
         }
 
-    def forward(self, pixel_values: torch.Tensor, times: torch.Tensor, input_ids: torch.Tensor) -> CaptionerOutput:
+    def forward(
+        self,
+        pixel_values: torch.Tensor,
+        times: torch.Tensor,
+        input_ids: torch.Tensor,
+        fact_ids: torch.Tensor | None = None,
+    ) -> CaptionerOutput:
         """Features and next-token logits of clips and their captions.
 
         Args:
             pixel_values: (B, 3, K, S, S) in [-1, 1] and
             times: (B, K) in seconds, both from `select_frames`.
             input_ids: (B, L), padded on the right.
+            fact_ids: (B, L'), the clips' facts, to be predicted too.
         """
         video, tokens = self.visual(pixel_values, times)  # (B, E), (B, Q, D)
         pooled, states = run_text_tower(self.text, input_ids)  # (B, E), (B, L, D)
         logits = self.text_decoder(tokens, states[:, :-1])  # (B, L - 1, V)
+        fact_logits = None
+        if fact_ids is not None:
+            fact_states = run_text_tower(self.text, fact_ids)[1]  # (B, L', D)
+            fact_logits = self.text_decoder(tokens, fact_states[:, :-1])  # (B, L' - 1, V)
         return CaptionerOutput(
             F.normalize(video, dim=-1),
             F.normalize(pooled, dim=-1),
             logits,
+            fact_logits,
             self.logit_scale.clamp(max=4.6052).exp(),  # 100 at most, as in CLIP
             self.logit_bias,
         )
@@ -194,7 +208,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         Args:
             frames: (B, 3, T, H, W), uint8 in [0, 255] or float in [-1, 1].
             fps: frames per second, one number or one for each clip (B,).
-            level: "short", "medium" or "dense"; None leaves it to the model.
+            level: "short", "medium", "dense", or "facts" (attributes without a sentence); None leaves it open.
             top_p: nucleus sampling; None is greedy.
         """
         _, tokens = self.encode_video(frames, fps)

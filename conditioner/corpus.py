@@ -13,12 +13,14 @@ from ..data.manifest import captions_of
 
 
 def some_captions(data: DataConfig, dataset: Any, clips: int) -> list[str]:
-    """Captions at all levels of up to `clips` clips, in order; without rendering or decoding them."""
+    """Captions at all levels, and facts, of up to `clips` clips, in order; without rendering or decoding them."""
     count = min(clips, len(dataset))
     if data.source == "diorama":
-        found = [dataset.describe(i)["captions"] for i in range(count)]
+        described = [dataset.describe(i) for i in range(count)]
+        found = [each["captions"] | {"facts": fact_text(each["scene"])} for each in described]
     else:
-        found = [captions_of(row) for row in dataset.rows[:count]]
+        rows = dataset.rows[:count]
+        found = [captions_of(row) | {"facts": fact_text(row.get("scene") or "")} for row in rows]
     return [text for each in found for text in each.values() if text]
 
 
@@ -39,6 +41,17 @@ def facts_of(scene: str) -> dict[str, Any] | None:
     from ..data.diorama import Scene, facts
 
     return facts(Scene.from_json(scene))
+
+
+def fact_text(scene: str) -> str:
+    """The facts of a clip item's scene in few words, each of which tells something; "" where it has none."""
+    found = facts_of(scene)
+    if found is None:
+        return ""
+    things = [f"{thing['colour']} {thing['object']} {thing['motion']}" for thing in found["objects"]]
+    things[0] += f" {found['direction']}" if found["direction"] else ""
+    words = [*things, found["floor"], found["time_of_day"], f"camera {found['camera']}"]
+    return ", ".join(words).replace("_", " ")
 
 
 def fact_keys(scenes: Iterable[str]) -> torch.Tensor:

@@ -67,7 +67,7 @@ def caption_loss(logits: torch.Tensor, input_ids: torch.Tensor, pad_id: int) -> 
         # Gradients are averaged over processes afterwards; this makes that the mean over all tokens.
         dist.all_reduce(count)
         ranks = dist.get_world_size()
-    return total * ranks / count
+    return total * ranks / count.clamp(min=1)
 
 
 def gather(*tensors: torch.Tensor) -> tuple[torch.Tensor, ...]:

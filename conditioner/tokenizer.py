@@ -10,8 +10,8 @@ from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_toke
 from transformers import PreTrainedTokenizerFast
 
 PAD, START, END = "<pad>", "<start>", "<end>"
-# In place of <start>, these ask the captioner for a caption of one level.
-LEVEL_TOKENS = {"short": "<short>", "medium": "<medium>", "dense": "<dense>"}
+# In place of <start>, these ask the captioner for a caption of one level, or for the bare facts.
+LEVEL_TOKENS = {"short": "<short>", "medium": "<medium>", "dense": "<dense>", "facts": "<facts>"}
 SPECIAL_TOKENS = (PAD, START, END, *LEVEL_TOKENS.values())
 PAD_ID, START_ID, END_ID = 0, 1, 2
 LEVEL_IDS = {level: SPECIAL_TOKENS.index(token) for level, token in LEVEL_TOKENS.items()}

@@ -21,7 +21,7 @@ from .. import trainer
 from ..configs import Config
 from ..configs.schema import ConditionerConfig, DataConfig
 from .captioner import ContrastiveCaptioner
-from .corpus import fact_keys, known_words, some_captions
+from .corpus import fact_keys, fact_text, known_words, some_captions
 from .losses import caption_loss, contrastive_loss, gather, meaning_keys, positive_pairs
 from .report import evaluate
 from .tokenizer import train_tokenizer
@@ -71,16 +71,20 @@ def train(config: Config, out: Path) -> Path:
                 captions, levels = draw_captions(batch, data.caption_mix)
                 input_ids = model.tokenize(captions, levels).input_ids
                 keys = torch.stack([meaning_keys(captions).to(input_ids.device), batch["fact_key"]], dim=1)
-                output = ddp(batch["pixel_values"], batch["times"], input_ids)
+                fact_ids = tokenize_facts(model, batch["facts"]) if settings.facts_weight else None
+                output = ddp(batch["pixel_values"], batch["times"], input_ids, fact_ids)
                 video, text, keys = gather(output.video_features, output.text_features, keys)
                 contrast = contrastive_loss(
                     video, text, positive_pairs(keys), output.logit_scale, output.logit_bias
                 )
                 words = caption_loss(output.logits, input_ids, model.pad_id)
                 loss = settings.contrastive_weight * contrast + settings.caption_weight * words
+                parts = {"contrastive": contrast, "caption": words, "logit_scale": output.logit_scale}
+                if fact_ids is not None:
+                    parts["facts"] = caption_loss(output.fact_logits, fact_ids, model.pad_id)
+                    loss = loss + settings.facts_weight * parts["facts"]
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, ddp)
-                parts = {"contrastive": contrast, "caption": words, "logit_scale": output.logit_scale}
                 values = trainer.add_up(run, values, norm, loss=loss, **parts)
         if ema:
             ema.step(trainer.ema_parameters(ddp))
@@ -109,7 +113,7 @@ def sparse_frames(data: DataConfig, num_frames: int) -> DataConfig:
 class Collate:
     """Clip items of any shape as a batch of what the model looks at.
 
-    "pixel_values" (B, 3, K, S, S) in [-1, 1], "times" (B, K) in seconds, "captions", "fact_key" (B,).
+    "pixel_values" (B, 3, K, S, S) in [-1, 1], "times" (B, K) in seconds, "captions", "facts", "fact_key" (B,).
     """
 
     def __init__(self, settings: ConditionerConfig) -> None:
@@ -125,6 +129,7 @@ class Collate:
             "pixel_values": torch.cat([pixels for pixels, _ in clips]),
             "times": torch.cat([times for _, times in clips]),
             "captions": [item["captions"] for item in items],
+            "facts": [fact_text(item["scene"]) for item in items],
             "fact_key": fact_keys(item["scene"] for item in items),
         }
 
@@ -143,6 +148,14 @@ def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[st
         captions.append(choices[level])
         levels.append(None if plain else level)
     return captions, levels
+
+
+def tokenize_facts(model: ContrastiveCaptioner, facts: Sequence[str]) -> torch.Tensor:
+    """Ids (B, L) of the clips' facts; nothing is to be predicted of a clip without any."""
+    input_ids = model.tokenize(facts, ["facts"] * len(facts)).input_ids
+    known = torch.tensor([bool(text) for text in facts], device=input_ids.device)
+    input_ids[:, 1:] = torch.where(known[:, None], input_ids[:, 1:], model.pad_id)
+    return input_ids
 
 
 @torch.no_grad()

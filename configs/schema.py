@@ -70,6 +70,9 @@ class ConditionerConfig(Section):
     loss: Literal["infonce", "sigmoid"] = "infonce"
     contrastive_weight: float = Field(default=1.0, ge=0)
     caption_weight: float = Field(default=2.0, ge=0)
+    facts_weight: float = Field(
+        default=2.0, ge=0
+    )  # where clips come with facts; without it shapes are learned late
 
 
 class VAEConfig(Section):

@@ -1,6 +1,7 @@
 """The caption reader against the caption writer."""
 
 import re
+from functools import cache
 
 import pytest
 
@@ -15,18 +16,19 @@ from kinema.data.diorama.captions import (
     TIME_WORDS,
 )
 
-WORDINGS = 4  # of each scene
+SCENES, WORDINGS = 120, 4  # for each difficulty and split; of each scene
 ALWAYS = {  # what captions state of every scene, by level; "" where the scene has none
     "short": {"object", "colour", "direction", "colour_to"},
     "medium": {"object", "colour", "direction", "colour_to", "motion", "floor", "time_of_day"},
 }
 
 
-def told(difficulty, split="train", scenes=150):
+@cache
+def told(difficulty, split="train"):
     """(facts, captions) of scenes of one difficulty, each in several wordings."""
-    for index in range(scenes):
-        scene = sample_scene(3, index, split=split, difficulty=(difficulty, difficulty))
-        yield from ((facts(scene), captions(scene, wording)) for wording in range(WORDINGS))
+    level = (difficulty, difficulty)
+    scenes = [sample_scene(3, index, split=split, difficulty=level) for index in range(SCENES)]
+    return [(facts(scene), captions(scene, wording)) for scene in scenes for wording in range(WORDINGS)]
 
 
 def stated(name, value, caption):
