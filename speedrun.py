@@ -26,7 +26,6 @@ from typing import Any
 from kinema.configs import Config, dump_config, load_config
 
 STAGES = ("conditioner", "vae", "dit")
-SHARD_SIZE = "15MB"  # of a weight file, so that mail, forges and slow lines take it
 
 
 def command(args: argparse.Namespace) -> None:
@@ -152,6 +151,7 @@ def package(config: Config, run: Path, out: Path) -> None:
         FileExistsError: `out` holds something else than an older checkpoint, which alone is replaced.
     """
     from kinema.pipeline.build import assemble_pipeline
+    from kinema.trainer import SHARD_SIZE
 
     parts = check_parts(run)
     if out.exists() and any(out.iterdir()) and not (out / "model_index.json").is_file():

@@ -332,8 +332,8 @@ def save(run: trainer.Run, model: KinemaTransformer3DModel, text: Any) -> Path:
     final, partial = run.directory / "final", run.directory / "final.partial"
     if run.is_main:
         shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial / "transformer")
-        text.save_pretrained(partial / "text_encoder")
+        model.save_pretrained(partial / "transformer", max_shard_size=trainer.SHARD_SIZE)
+        text.save_pretrained(partial / "text_encoder", max_shard_size=trainer.SHARD_SIZE)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
     run.accelerator.wait_for_everyone()

@@ -40,6 +40,7 @@ from .optimizers import (
 from .order import BatchOrder, open_data, sample_seed, training_steps
 from .run import (
     SECONDS_LEFT,
+    SHARD_SIZE,
     Run,
     TrainingError,
     TrainingPaused,
@@ -53,6 +54,7 @@ from .run import (
 
 __all__ = [
     "SECONDS_LEFT",
+    "SHARD_SIZE",
     "BatchOrder",
     "Run",
     "TrainingError",

@@ -19,6 +19,9 @@ from ..configs.schema import TrainConfig
 # The environment variable by which a launcher bounds a stage's training time.
 SECONDS_LEFT = "KINEMA_SECONDS_LEFT"
 
+# Of a finished weight file, so that mail, forges and slow lines take it.
+SHARD_SIZE = "15MB"
+
 # Settings that may change between two starts of one run without making it another run.
 _FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps",
               "learning_rate", "muon_learning_rate", "max_grad_norm")  # fmt: skip

@@ -201,7 +201,7 @@ def save(run: trainer.Run, model: AutoencoderKLKinema, dataset: Dataset) -> Path
         mean, std = latent_statistics(model, _first(dataset, clips), run.accelerator.device)
         model.register_to_config(latents_mean=mean, latents_std=std)
         shutil.rmtree(partial, ignore_errors=True)
-        model.save_pretrained(partial)
+        model.save_pretrained(partial, max_shard_size=trainer.SHARD_SIZE)
         shutil.rmtree(final, ignore_errors=True)
         partial.replace(final)
     run.accelerator.wait_for_everyone()
