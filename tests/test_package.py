@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 import kinema
+from kinema.cli import main
 from kinema.doctor import checkpoint_state
 
 ROOT = Path(kinema.__path__[0])
@@ -124,3 +125,17 @@ def test_the_readme_shows_every_file_with_its_purpose():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     assert module.tree() in (CHECKOUT / "README.md").read_text(), "put the output of tests/readme_tree.py there"
+
+
+@pytest.mark.parametrize("preset", ["tiny", "large"])
+def test_a_dry_run_says_the_cost_and_makes_nothing(preset, tmp_path, capsys):
+    main(["train", "dit", "--config", preset, "--out", str(tmp_path / "run"), "--dry-run"])
+    said = capsys.readouterr().out
+    assert all(word in said for word in ("parameters", "tokens", "memory", "FLOP"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_source_that_is_not_there_is_one_line_and_locks_no_folder(tmp_path):
+    with pytest.raises(SystemExit, match=r"kinema train vae: .*nowhere.*data\.source"):
+        main(["train", "vae", "--config", "tiny", "--out", str(tmp_path / "run"), "data.source=/nowhere"])
+    assert not (tmp_path / "run").exists()

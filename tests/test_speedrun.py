@@ -6,6 +6,10 @@ import sys
 
 import pytest
 
+from kinema.cli import main
+from kinema.configs import dump_config, load_config
+from kinema.speedrun import speedrun as run_recipe
+
 TINY = ["train.dit.train_text_encoder=true"]
 
 
@@ -26,8 +30,27 @@ def test_the_tiny_recipe_runs_from_nothing_to_a_report_and_nothing_twice(tmp_pat
     for made in (*parts, "checkpoint/model_index.json", "checkpoint/captioner", "eval/report.json", "report.html"):
         assert (out / made).exists(), made
     assert (out / "report.html").read_text().count("data:image/png;base64,") >= 4
+    assert load_config(out / "checkpoint" / "recipe.yaml") == load_config("tiny", TINY)
     again = speedrun(out, "--preset", "tiny", *TINY)
     assert again.count("done before") == 5
+
+
+def test_a_folder_keeps_to_its_recipe(tmp_path):
+    (tmp_path / "config.yaml").write_text(dump_config(load_config("tiny")))
+    with pytest.raises(FileExistsError, match=r"another recipe \(now: .*seed: 1"):
+        run_recipe(load_config("tiny", ["seed=1"]), tmp_path)
+
+
+def test_packaging_names_what_is_missing_and_removes_nothing_of_others(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="kinema train conditioner"):
+        main(["package", str(tmp_path), "--out", str(tmp_path / "made")])
+    for stage in ("conditioner", "vae", "dit"):
+        (tmp_path / "run" / stage / "final").mkdir(parents=True)
+    (tmp_path / "run" / "dit" / "config.yaml").write_text(dump_config(load_config("tiny")))
+    for place in (tmp_path / "run", tmp_path):
+        with pytest.raises(SystemExit, match="something else than a checkpoint"):
+            main(["package", str(tmp_path / "run"), "--out", str(place)])
+    assert (tmp_path / "run" / "vae" / "final").is_dir()
 
 
 def test_a_recipe_of_two_minutes_follows_its_prompts(tmp_path):
