@@ -1,7 +1,7 @@
 """Times our denoiser beside diffusers' LTX and Wan ones: forward and training step.
 
     python bench/dit.py --out bench/results/dit.json
-    python bench/dit.py --layers 4 --frames 2 --height 4 --width 4 --batch 1 --rounds 2 --out dit.json  # runs?
+    python bench/dit.py --layers 4 --text-tokens 8 --frames 2 --height 4 --width 4 --rounds 2 --out dit.json  # try
     python bench/dit.py --device cuda --dtype bfloat16 --layers 24 --heads 12 --head-dim 128 \
         --frames 9 --height 60 --width 60 --batch 1 --compile --out bench/results/dit-1b.json
 
@@ -204,8 +204,9 @@ def check_equal_work(values: dict[str, int], what: str, exempt: str = "") -> Non
     for name, value in values.items():
         if name != exempt and abs(value / values["kinema"] - 1) > TOLERANCE:
             raise SystemExit(
-                f"{name} has {value} {what} and ours {values['kinema']}, more than {TOLERANCE:.0%} apart, so their "
-                "times would say nothing: give more --layers, beside which what is outside them is small"
+                f"{name} has {value} {what} and ours {values['kinema']}, more than {TOLERANCE:.0%} apart, so "
+                "their times would say nothing: give more --layers or fewer --text-tokens, so that the blocks, "
+                "which are alike, do most of the work"
             )
 
 
@@ -302,8 +303,8 @@ def main() -> None:
     if not report["self_check"]["passed"]:
         raise SystemExit(
             f"two equal models of ours differ by {report['self_check']['largest_deviation']:.1%}, more than "
-            f"{TOLERANCE:.0%}, so the ratios above are noise (they are in {args.out} all the same): end other work "
-            f"on this machine or give more --rounds than {args.rounds}, and run again"
+            f"{TOLERANCE:.0%}, so the ratios above are noise (they are in {args.out} all the same): end other "
+            f"work on this machine or give more --rounds than {args.rounds}, and run again"
         )
 
 

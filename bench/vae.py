@@ -1,7 +1,7 @@
 """Times our autoencoder beside diffusers' Wan and LTX ones: encode, decode and a training step.
 
     python bench/vae.py --out bench/results/vae.json
-    python bench/vae.py --frames 9 --height 32 --width 32 --rounds 2 --out vae.json                      # runs?
+    python bench/vae.py --frames 9 --height 32 --width 32 --rounds 2 --out vae.json                        # try
     python bench/vae.py --device cuda --dtype bfloat16 --batch 8 --height 128 --width 128 \
         --out bench/results/vae-gpu.json
 
@@ -12,7 +12,7 @@ training step, counted on the very input that is timed; depth is 14 residual blo
 as it always has one more a level in its decoder, and two attentions). The run stops if any of this does not hold.
 
 What cannot be equal is width. Two 3×3×3 convolutions of C channels hold 54·C² weights, our 3×3 and 3×1 ones 12·C²,
-so at one width and depth theirs would be 4.5 times the model. Widths are therefore chosen, once, such that
+so at one width and depth theirs would have 4.5 times the weights. Widths are therefore chosen, once, such that
 parameters and operations both come out equal: ours are the preset base's, theirs are narrower (`WIDTHS`). At one
 width the comparison would be of other sizes; with other shares of the weights at each level, of other operations.
 These are thus not the shapes of Wan's and LTX's published checkpoints, and the ratios do not speak of those.
@@ -172,8 +172,8 @@ def check_equal_work(values: dict[str, int], what: str) -> None:
     for name, value in values.items():
         if abs(value / values["kinema"] - 1) > TOLERANCE:
             raise SystemExit(
-                f"{name} has {value} {what} and ours {values['kinema']}, more than {TOLERANCE:.0%} apart, so their "
-                "times would say nothing: `WIDTHS` are chosen for 9 or 17 frames of 32 to 128 pixels a side"
+                f"{name} has {value} {what} and ours {values['kinema']}, more than {TOLERANCE:.0%} apart, so "
+                "their times would say nothing: `WIDTHS` suit 9 or 17 frames of 32 to 128 pixels a side"
             )
 
 
@@ -195,7 +195,7 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
     models: dict[str, Any] = {"kinema": kinema(), "kinema again": kinema(), "wan": wan(), "ltx": ltx()}
     names = list(models)
     for model in models.values():
-        model.to(device, dtype)
+        nn.Module.to(model, device, dtype)  # diffusers' own warns of modules to keep in float32; there are none
     parameters = {name: sum(p.numel() for p in model.parameters()) for name, model in models.items()}
     check_equal_work(parameters, "parameters")
     pixels = torch.rand(args.batch, 3, args.frames, args.height, args.width, device=device, dtype=dtype) * 2 - 1
@@ -271,7 +271,9 @@ def main() -> None:
 
     print(f"latents {report['latents']}")
     for name, size in report["parameters"].items():
-        print(f"{name:13} {size:9} parameters, {report['residual_blocks'][name]} blocks of {report['widths'][name]}")
+        print(
+            f"{name:13} {size:9} parameters, {report['residual_blocks'][name]} blocks of {report['widths'][name]}"
+        )
     for operation, values in report["operations"].items():
         for name in report["parameters"]:
             ratio = values["ours_over"].get(name)
@@ -286,8 +288,8 @@ def main() -> None:
     if not report["self_check"]["passed"]:
         raise SystemExit(
             f"two equal models of ours differ by {report['self_check']['largest_deviation']:.1%}, more than "
-            f"{TOLERANCE:.0%}, so the ratios above are noise (they are in {args.out} all the same): end other work "
-            f"on this machine or give more --rounds than {args.rounds}, and run again"
+            f"{TOLERANCE:.0%}, so the ratios above are noise (they are in {args.out} all the same): end other "
+            f"work on this machine or give more --rounds than {args.rounds}, and run again"
         )
 
 
