@@ -150,6 +150,9 @@ def package(config: Config, run: Path, out: Path) -> None:
         FileNotFoundError: a part of the run is not finished; the message names the command that finishes it.
         FileExistsError: `out` holds something else than an older checkpoint, which alone is replaced.
     """
+    import torch
+
+    from kinema import ContrastiveCaptioner
     from kinema.pipeline.build import assemble_pipeline
     from kinema.trainer import SHARD_SIZE
 
@@ -161,17 +164,14 @@ def package(config: Config, run: Path, out: Path) -> None:
         shutil.rmtree(partial)
     pipe = assemble_pipeline(
         config,
+        dtype=torch.float16,
         vae=parts["vae"],
         text_encoder=parts["dit"] / "text_encoder",
         transformer=parts["dit"] / "transformer",
     )
-    import torch
-
-    from kinema import ContrastiveCaptioner
-
-    pipe.to(dtype=torch.float16).save_pretrained(partial, max_shard_size=SHARD_SIZE)
-    captioner = ContrastiveCaptioner.from_pretrained(parts["conditioner"] / "captioner")
-    captioner.to(dtype=torch.float16).save_pretrained(partial / "captioner", max_shard_size=SHARD_SIZE)
+    pipe.save_pretrained(partial, max_shard_size=SHARD_SIZE)
+    captioner = ContrastiveCaptioner.from_pretrained(parts["conditioner"] / "captioner", dtype=torch.float16)
+    captioner.save_pretrained(partial / "captioner", max_shard_size=SHARD_SIZE)
     (partial / "recipe.yaml").write_text(dump_config(config))
     if out.exists():
         shutil.rmtree(out)

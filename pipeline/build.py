@@ -43,18 +43,25 @@ def build_pipeline(config: Config, seed: int | None = None) -> KinemaPipeline:
 
 
 def assemble_pipeline(
-    config: Config, *, vae: str | Path, text_encoder: str | Path, transformer: str | Path
+    config: Config,
+    *,
+    vae: str | Path,
+    text_encoder: str | Path,
+    transformer: str | Path,
+    dtype: torch.dtype = torch.float32,
 ) -> KinemaPipeline:
     """A pipeline of trained parts, with the configuration's size, steps and guidance as its defaults.
 
     Args:
         config: the recipe that trained them.
         vae, text_encoder, transformer: folders that `save_pretrained` wrote.
+        dtype: of the weights, but for those that a model keeps in float32.
 
     Raises:
         CheckpointError: a folder holds no part.
     """
-    return _pipeline(config, load_part(vae), load_part(text_encoder), load_part(transformer))
+    parts = [load_part(folder, dtype=dtype) for folder in (vae, text_encoder, transformer)]
+    return _pipeline(config, *parts)
 
 
 def load_part(folder: str | Path, **options: Any) -> Any:
