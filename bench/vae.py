@@ -13,9 +13,9 @@ as it always has one more a level in its decoder, and two attentions). The run s
 
 What cannot be equal is width. Two 3×3×3 convolutions of C channels hold 54·C² weights, our 3×3 and 3×1 ones 12·C²,
 so at one width and depth theirs would have 4.5 times the weights. Widths are therefore chosen, once, such that
-parameters and operations both come out equal: ours are the preset base's, theirs are narrower (`WIDTHS`). Ours then
-moves more memory between its operations: 128 channels at the level nearest to the pixels, where Wan has 96 and 72
-and LTX 64. These are not the shapes of Wan's and LTX's published checkpoints; the ratios do not speak of those.
+parameters and operations both come out equal: ours are the preset base's, theirs are narrower (`WIDTHS`). Ours
+then moves more memory between its operations: 128 channels at the level nearest to the pixels, where Wan has 96
+and 72 and LTX 64. These are not the shapes of Wan's and LTX's checkpoints; the ratios do not speak of those.
 
 How to read the table: "ours / this" below 1 means that we need less time for equal work; "ms/GFLOP" is the time of
 one billion operations, for comparing rows that differ within the 2 %. Every round times each model once, in an
