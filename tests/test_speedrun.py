@@ -31,6 +31,7 @@ def test_the_tiny_recipe_runs_from_nothing_to_a_report_and_nothing_twice(tmp_pat
         assert (out / made).exists(), made
     assert (out / "report.html").read_text().count("data:image/png;base64,") >= 4
     assert load_config(out / "checkpoint" / "recipe.yaml") == load_config("tiny", TINY)
+    assert not [path for path in (out / "checkpoint").rglob("*.json") if str(out) in path.read_text()]
     again = speedrun(out, "--preset", "tiny", *TINY)
     assert again.count("done before") == 5
 

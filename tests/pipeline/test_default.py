@@ -1,0 +1,63 @@
+"""The packaged checkpoint: small, whole, described, and good enough for the README's first command."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+import kinema
+from kinema import ContrastiveCaptioner, KinemaPipeline
+from kinema.data.video_io import probe
+from kinema.eval.command import evaluate
+from kinema.pipeline.checkpoint import DEFAULT_FOLDER, default_checkpoint
+from kinema.pipeline.provenance import read_provenance
+
+PROMPT = "a red car drives to the left on snow at night"
+
+
+def test_it_is_small_and_in_files_of_at_most_15_megabytes():
+    sizes = [path.stat().st_size for path in default_checkpoint().rglob("*") if path.is_file()]
+    assert sum(sizes) <= 40e6 and max(sizes) <= 15e6
+
+
+def test_it_names_no_folder_of_those_who_trained_it():
+    for path in DEFAULT_FOLDER.rglob("*.json"):
+        assert "_name_or_path" not in path.read_text(), path
+
+
+def test_its_card_says_what_it_is_trained_on_how_good_it_is_and_what_it_cannot_do():
+    card = (DEFAULT_FOLDER / "README.md").read_text()
+    assert card.startswith("---\n") and "license: apache-2.0" in card
+    for part in ("## Trained on", "## Report card", "## What it cannot do"):
+        assert part in card
+    assert (DEFAULT_FOLDER / "recipe.yaml").is_file()
+
+
+def test_the_first_command_of_the_readme(tmp_path):
+    assert PROMPT in (Path(kinema.__path__[0]) / "app.py").read_text()
+    command = [sys.executable, "-m", "kinema.cli", "generate", PROMPT, "-o", "car.mp4", "--seed", "0"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    info = probe(tmp_path / "car.mp4")
+    assert (info.frames, info.width, info.height) == (17, 64, 64)
+    assert read_provenance(tmp_path / "car.mp4").model == "default"
+
+
+@pytest.fixture(scope="module")
+def marks():
+    pipe = KinemaPipeline.from_pretrained()
+    return evaluate(pipe, 16, progress=False)["attributes"]
+
+
+@pytest.mark.parametrize(("attribute", "least"), [("colour", 0.7), ("moving", 0.7), ("floor", 0.8), ("time", 0.8)])
+def test_it_follows_the_first_prompts_of_the_exam(marks, attribute, least):
+    assert marks[attribute]["score"]["value"] >= least, json.dumps(marks[attribute])
+
+
+def test_its_captioner_loads_and_writes():
+    captioner = ContrastiveCaptioner.from_pretrained(DEFAULT_FOLDER / "captioner")
+    frames = torch.zeros(1, 3, 5, 64, 64, dtype=torch.uint8)
+    assert all(captioner.caption(frames, 2.0, level)[0] for level in ("short", "medium", "dense", "facts"))
