@@ -152,7 +152,7 @@ def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[st
 
 def tokenize_facts(model: ContrastiveCaptioner, facts: Sequence[str]) -> torch.Tensor:
     """Ids (B, L) of the clips' facts; nothing is to be predicted of a clip without any."""
-    input_ids = model.tokenize(facts, ["facts"] * len(facts)).input_ids
+    input_ids = model.tokenize(facts, ["facts" for _ in facts]).input_ids
     known = torch.tensor([bool(text) for text in facts], device=input_ids.device)
     input_ids[:, 1:] = torch.where(known[:, None], input_ids[:, 1:], model.pad_id)
     return input_ids
