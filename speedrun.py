@@ -172,9 +172,7 @@ def package(config: Config, run: Path, out: Path) -> None:
     pipe.save_pretrained(partial, max_shard_size=SHARD_SIZE)
     captioner = ContrastiveCaptioner.from_pretrained(parts["conditioner"] / "captioner", dtype=torch.float16)
     captioner.save_pretrained(partial / "captioner", max_shard_size=SHARD_SIZE)
-    for path in partial.rglob(
-        "config.json"
-    ):  # where a part was loaded from is nobody's business
+    for path in partial.rglob("config.json"):  # where a part was loaded from is nobody's business
         values = json.loads(path.read_text())
         values.pop("_name_or_path", None)
         path.write_text(json.dumps(values, indent=2) + "\n")
