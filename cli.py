@@ -6,6 +6,7 @@ Imports happen after parsing, so that `kinema --help` answers at once.
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 STAGES = ("conditioner", "vae", "dit")
@@ -38,11 +39,18 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kinema", description="Text-to-video, trained from scratch.")
     parser.add_argument("--version", action="version", version=f"kinema {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=partial(argparse.ArgumentParser, allow_abbrev=False),  # --step is a mistake, not --steps
+    )
 
     generate = commands.add_parser("generate", help="make a video from a prompt")
-    generate.add_argument("prompt")
-    generate.add_argument("-o", "--output", type=Path, default=Path("kinema.mp4"), help=".mp4, .gif or .png")
+    generate.add_argument("prompt", help="what should happen, in quotes")
+    generate.add_argument(
+        "-o", "--output", type=Path, default=Path("kinema.mp4"), help=".mp4, .mov, .mkv, .gif or .png"
+    )
     generate.add_argument("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")
     generate.add_argument("--negative", default=None, metavar="PROMPT", help="what to keep out")
     generate.add_argument("--seed", type=int, default=None, help="default: drawn, and written into the file")

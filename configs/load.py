@@ -78,7 +78,26 @@ def _unknown_keys(values: Any, model: type[BaseModel], prefix: str = "") -> Iter
     for key, value in values.items():
         field = model.model_fields.get(key)
         if field is None:
-            near = get_close_matches(str(key), model.model_fields, n=1, cutoff=0.0)
-            yield f"unknown key {prefix}{key!s}; did you mean {prefix}{near[0]}?"
+            for path in _paths(value, f"{prefix}{key}"):
+                near = get_close_matches(path, list(_known_keys(Config)), n=1, cutoff=0.0)
+                yield f"unknown key {path}; did you mean {near[0]}?"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
             yield from _unknown_keys(value, field.annotation, f"{prefix}{key}.")
+
+
+def _paths(value: Any, prefix: str) -> Iterable[str]:
+    """The dotted keys of everything given under a key."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _paths(inner, f"{prefix}.{key}")
+    else:
+        yield prefix
+
+
+def _known_keys(model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+    """The dotted keys of all settings, whatever their section."""
+    for key, field in model.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            yield from _known_keys(field.annotation, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"

@@ -30,6 +30,8 @@ def generate(args: argparse.Namespace) -> None:
     check_suffix(args.output, args.frames or (1 if picture and args.seconds is None else 2))
     if args.num < 1:
         raise ValueError(f"--num is {args.num}; it needs at least 1")
+    if not args.prompt.strip() and not args.quiet:
+        sys.stderr.write("the prompt is empty: the model makes whatever comes to it\n")
     pipe = load(args.model, device=args.device, dtype=args.dtype, quiet=args.quiet)
     settings = call_settings(pipe, args)
     first = random.randrange(2**31) if args.seed is None else args.seed

@@ -28,6 +28,9 @@ def test_a_misspelt_key_names_the_nearest(key, position, letter):
 
 
 def test_the_nearest_of_a_one_letter_slip_is_the_right_one():
+    for moved in ("vae.train.learning_rate=1", "vae.learning_rat=1", "train.vae.lerning_rate=1"):
+        with pytest.raises(ConfigError, match=r"did you mean train\.vae\.learning_rate"):
+            load_config("tiny", [moved])
     with pytest.raises(ConfigError, match=r"did you mean train\.vae\.learning_rate"):
         load_config("tiny", ["train.vae.learning_rat=1"])
 
