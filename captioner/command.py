@@ -111,8 +111,8 @@ def limits(captioner: str | Path) -> str:
         return ""
     return (
         f"This captioner knows the {len(words)} words of Diorama, the built-in world, and nothing else: its "
-        "captions of other videos are guesses, whatever their scores. Its card or report.json says how often it is "
-        "right on Diorama itself."
+        "captions of other videos are guesses, whatever their scores. Its card or report.json says how often it "
+        "is right on Diorama itself."
     )
 
 
