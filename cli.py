@@ -6,8 +6,8 @@ Imports happen after parsing, so that `kinema --help` answers at once.
 import argparse
 import sys
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 STAGES = ("conditioner", "vae", "dit")
 
@@ -32,6 +32,13 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(f"kinema {args.command}: {error}") from error
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser to which --step is a mistake, not --steps."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings, allow_abbrev=False)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The parser of every command; building it imports nothing heavy."""
     from kinema import __version__
@@ -39,12 +46,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="kinema", description="Text-to-video, trained from scratch.")
     parser.add_argument("--version", action="version", version=f"kinema {__version__}")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
-    commands = parser.add_subparsers(
-        dest="command",
-        required=True,
-        metavar="COMMAND",
-        parser_class=partial(argparse.ArgumentParser, allow_abbrev=False),  # --step is a mistake, not --steps
-    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
     generate = commands.add_parser("generate", help="make a video from a prompt")
     generate.add_argument("prompt", help="what should happen, in quotes")
