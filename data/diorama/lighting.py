@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from .motions import Clock, Pose, object_pose
+from .events import scene_poses
+from .motions import Clock, Pose
 from .objects import SHAPES
 from .scene import Colour, Kind, Scene, SceneObject
 from .shading import FLOORS, LIGHTS, linear, sun_direction
@@ -68,8 +69,8 @@ def _colours(thing: SceneObject, pose: Pose) -> Tensor:
     """Linear colours (T, slots, 3) over a clip."""
     slots, device = SHAPES[thing.kind].slots, pose.scale.device
     colours = palette(slots, thing.colour, device).expand(len(pose.scale), -1, 3)
-    if thing.motion.colour_to:
-        target = palette(slots, thing.motion.colour_to, device).expand_as(colours)
+    if pose.colour_to:
+        target = palette(slots, pose.colour_to, device).expand_as(colours)
         colours = torch.lerp(colours, target, pose.blend[:, None, None])
     return colours
 
@@ -105,7 +106,7 @@ def _gather_bodies(scenes: list[Scene], poses: list[list[Pose]]) -> list[tuple[i
 def build_world(scenes: list[Scene], time: Clock, origin: Tensor) -> tuple[World, list[list[Pose]]]:
     """The tables of scenes filmed on one clock, cameras at origin (F, 3); and every object's poses by scene."""
     device, frames = origin.device, len(time.seconds)
-    poses = [[object_pose(thing, time) for thing in scene.objects] for scene in scenes]
+    poses = [scene_poses(scene, time) for scene in scenes]
 
     def table(rows: list[Tensor]) -> Tensor:
         return torch.stack(rows).repeat_interleave(frames, 0)

@@ -13,12 +13,13 @@ import torch
 from torch import Tensor
 
 from .objects import SHAPES
-from .scene import TRAVEL, SceneObject
+from .scene import TRAVEL, Colour, Motion, SceneObject
 
 GRAVITY = 6.0  # units / s²
 SHORTEST, LONGEST = 1.5, 2.5  # seconds of clip for which one-way motions keep true time
 SWING_ANGLE = 0.55  # radians to either side
 SWING_CLEARANCE = 0.3  # units above the floor at its lowest
+AFLOAT = 0.16  # of its scale that what sails sits below the water
 FACING_YAW = {"left": 180.0, "right": 0.0, "towards": 270.0, "away": 90.0}
 
 
@@ -52,7 +53,8 @@ class Pose:
     rotation: Tensor  # (T, 3, 3) own axes to world axes
     scale: Tensor  # (T,) units per own unit
     phase: Tensor  # (T,) of moving parts, radians
-    blend: Tensor  # (T,) 0: its colour, 1: motion.colour_to
+    blend: Tensor  # (T,) 0: its colour, 1: colour_to
+    colour_to: Colour | None = None
 
 
 def about_y(angle: Tensor) -> Tensor:
@@ -74,8 +76,10 @@ def about_z(angle: Tensor) -> Tensor:
 
 
 def heading(direction: str) -> tuple[float, float]:
-    """Unit step (x, z) of a direction of travel."""
-    return {"left": (-1.0, 0.0), "right": (1.0, 0.0), "towards": (0.0, 1.0), "away": (0.0, -1.0)}[direction]
+    """Unit step (x, z) of a direction of travel; (0, 0) of none, which a circling object has."""
+    return {"left": (-1.0, 0.0), "right": (1.0, 0.0), "towards": (0.0, 1.0), "away": (0.0, -1.0)}.get(
+        direction, (0.0, 0.0)
+    )
 
 
 def hop_height(time: Tensor, apex: float, phase: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -106,8 +110,41 @@ def ease(x: Tensor) -> Tensor:
     return x * x * (3 - 2 * x)
 
 
+@dataclass(frozen=True)
+class Gait:
+    """What an object's going does to it besides moving it."""
+
+    turn: Tensor  # (T, 3, 3) rotation in the frame whose +x is the way it goes
+    lift: Tensor  # (T,) units off the floor
+    phase: Tensor  # (T,) of moving parts, radians
+
+
+def gait(thing: SceneObject, motion: Motion, way: Tensor, seconds: Tensor, scale: Tensor | None = None) -> Gait:
+    """Rolling, swaying and hopping along `way` (T,) units at `seconds` (T,); `scale` (T,) replaces its own."""
+    one = torch.ones_like(way)
+    turn = torch.eye(3, device=way.device).expand(len(way), 3, 3)
+    lift, size = way * 0, thing.scale if scale is None else scale
+    if motion.action == "roll":
+        turn = about_z(-way / (SHAPES[thing.kind].radius * size))
+    elif motion.action == "waddle":
+        sway = torch.sin(math.tau * (way / 0.55 + motion.phase))
+        turn = about_x(0.16 * sway)
+        lift = 0.05 * thing.scale * sway.abs()
+    elif motion.action == "hop":
+        lift, _ = hop_height(seconds, motion.height, motion.phase)
+    elif motion.action == "sail":
+        swell = math.tau * (0.45 * seconds + motion.phase)
+        lift = 0.04 * torch.sin(swell) - AFLOAT * thing.scale  # it sits in the water
+        turn = about_z(0.06 * torch.sin(swell + 1)) @ about_x(0.05 * torch.sin(0.7 * swell))
+    elif motion.action == "fly":
+        swell = math.tau * (0.4 * seconds + motion.phase)
+        lift = 0.05 * torch.sin(swell)
+        turn = about_x(0.10 * torch.sin(swell + 1))
+    return Gait(turn, lift, one * way / (0.17 * size))
+
+
 def object_pose(thing: SceneObject, time: Clock) -> Pose:
-    """The object's placement at each frame."""
+    """The object's placement at each frame by its own motion alone (`events.scene_poses`: by all of a scene)."""
     shape, motion = SHAPES[thing.kind], thing.motion
     zero, one = torch.zeros_like(time.progress), torch.ones_like(time.progress)
     x, base, z = (zero + p for p in thing.position)
@@ -122,27 +159,12 @@ def object_pose(thing: SceneObject, time: Clock) -> Pose:
         dx, dz = heading(motion.direction)
         way = motion.rate * time.progress
         x, z = x + dx * way, z + dz * way
-        phase = way / (0.17 * thing.scale)
+        going = gait(thing, motion, way, time.seconds)
+        turn, lift, phase = going.turn, going.lift, going.phase
         if motion.action == "roll":
-            radius = shape.radius * thing.scale
-            half = zero + radius
-            turn = about_z(-way / radius)  # in the frame whose +x is the way it goes
+            half = zero + shape.radius * thing.scale
             if thing.kind == "cylinder":
                 turn = turn @ about_x(one * (math.pi / 2))
-        elif motion.action == "waddle":
-            sway = torch.sin(math.tau * (way / 0.55 + motion.phase))
-            turn = about_x(0.16 * sway)
-            lift = 0.05 * thing.scale * sway.abs()
-        elif motion.action == "hop":
-            lift, _ = hop_height(time.seconds, motion.height, motion.phase)
-        elif motion.action == "sail":
-            swell = math.tau * (0.45 * time.seconds + motion.phase)
-            lift = 0.04 * torch.sin(swell) - 0.16 * thing.scale  # it sits in the water
-            turn = about_z(0.06 * torch.sin(swell + 1)) @ about_x(0.05 * torch.sin(0.7 * swell))
-        elif motion.action == "fly":
-            swell = math.tau * (0.4 * time.seconds + motion.phase)
-            lift = 0.05 * torch.sin(swell)
-            turn = about_x(0.10 * torch.sin(swell + 1))
     elif motion.action == "swing":  # a pendulum whose own length sets its period
         angle = SWING_ANGLE * torch.sin(
             time.seconds * math.sqrt(GRAVITY / motion.height) + math.tau * motion.phase
@@ -167,4 +189,4 @@ def object_pose(thing: SceneObject, time: Clock) -> Pose:
         scale = thing.scale * (0.35 + 0.65 * share)
         half = shape.half[1] * scale
     centre = torch.stack([x, base + half + lift, z], -1)
-    return Pose(centre, about_y(yaw) @ turn, scale, phase, blend)
+    return Pose(centre, about_y(yaw) @ turn, scale, phase, blend, motion.colour_to)

@@ -31,6 +31,10 @@ Floor = Literal["grass", "sand", "snow", "wood", "checkered", "stone", "road", "
 Background = Literal["plain", "hills", "mountains", "city"]
 TimeOfDay = Literal["day", "sunset", "night", "dawn"]
 Relation = Literal["", "left of", "right of", "behind", "in front of", "on top of", "in a row"]
+Material = Literal["matte", "shiny", "metallic", "glowing"]
+Pattern = Literal["plain", "striped", "spotted", "checkered"]
+Style = Literal["realistic", "cartoon", "black and white", "sepia", "pixel art", "sketch"]
+Event = Literal["collide", "orbit", "chase", "pass behind", "pass in front of", "meet"]
 Split = Literal["train", "heldout"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
@@ -41,6 +45,11 @@ MOVES: tuple[Move, ...] = get_args(Move)
 FLOORS: tuple[Floor, ...] = get_args(Floor)
 BACKGROUNDS: tuple[Background, ...] = get_args(Background)
 TIMES_OF_DAY: tuple[TimeOfDay, ...] = get_args(TimeOfDay)
+MATERIALS: tuple[Material, ...] = get_args(Material)
+PATTERNS: tuple[Pattern, ...] = get_args(Pattern)
+STYLES: tuple[Style, ...] = get_args(Style)
+EVENTS: tuple[Event, ...] = get_args(Event)
+COLOURLESS: frozenset[Style] = frozenset({"black and white", "sepia", "sketch"})  # no colour or time can be told
 
 TRAVEL: frozenset[Action] = frozenset({"roll", "slide", "drive", "sail", "fly", "waddle", "hop"})  # go somewhere
 
@@ -64,7 +73,9 @@ class Motion(Record):
 
 
 class SceneObject(Record):
-    """One object. `position` is where it stands halfway through the clip, on the floor or its support."""
+    """One object. `position` is where it stands halfway through the clip, on the floor or its support; in a pair
+    event it is the middle of its way.
+    """
 
     kind: Kind
     colour: Colour
@@ -74,8 +85,8 @@ class SceneObject(Record):
     yaw: float = 0.0  # degrees about the vertical; 0 faces right, 180 left, 270 the viewer
     motion: Motion = Motion()
     relation: Relation = ""  # to the first object
-    material: Literal["matte", "shiny", "metallic", "glowing"] = "matte"
-    pattern: Literal["plain", "striped", "spotted", "checkered"] = "plain"
+    material: Material = "matte"
+    pattern: Pattern = "plain"
 
 
 class Camera(Record):
@@ -91,15 +102,21 @@ class Camera(Record):
 
 
 class PairEvent(Record):
-    """Something two objects do together (reserved: no sampler draws these yet)."""
+    """Something two objects do together over the whole clip (see `events`, which moves them).
 
-    event: Literal["collide", "orbit", "chase", "pass behind", "pass in front of", "meet"]
-    first: int
+    Their own motions tell how the first goes, and that the second stands or how it goes.
+    """
+
+    event: Event
+    first: int  # the one that goes, by its place in Scene.objects
     second: int
+    amount: float = 0.0  # units: radius of an orbit, way of what a collision pushes
+    angle: float = 0.0  # degrees: where on its circle an orbit begins; 0 to the right, 90 before the second
+    turn: Literal["", "clockwise", "counterclockwise"] = ""  # of an orbit, seen from above
 
 
 class TimedText(Record):
-    """A caption of a part of the clip (reserved). Times are shares of the clip, 0 to 1."""
+    """A caption of a part of the clip. Times are shares of the clip, 0 to 1."""
 
     start: float
     end: float
@@ -122,10 +139,10 @@ class Scene(Record):
     texture_seed: int = 0  # of floor, clouds, skyline
     moon: tuple[float, float] | None = None  # degrees to the right of and above the horizon's middle
     weather: Literal["clear", "overcast", "rain", "snowfall", "fog"] = "clear"
-    style: Literal["realistic", "cartoon", "black and white", "sepia", "pixel art", "sketch"] = "realistic"
+    style: Style = "realistic"
     pair_events: tuple[PairEvent, ...] = ()
-    second_motions: tuple[Motion | None, ...] = ()  # per object, in the clip's second half
-    timed_captions: tuple[TimedText, ...] = ()
+    second_motions: tuple[Motion | None, ...] = ()  # per object: in the clip's second half; None: as in the first
+    timed_captions: tuple[TimedText, ...] = ()  # given ones; `captions.timed_captions` writes those of two events
 
     def to_json(self) -> str:
         """The scene as one line of JSON."""
