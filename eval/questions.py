@@ -6,7 +6,7 @@ The lists stand in lists/*.jsonl, one prompt a line:
 |-------|---------|--------------------------------------------------------------------------------------|
 | test  | 400     | the exam; frozen: it never changes                                                   |
 | dev   | 200     | choosing settings and finding faults; nothing is reported from it                    |
-| probe | 168     | the headline: one question at a time on a plain stage, worded by the corpus's grammar |
+| probe | 210     | the headline: one question at a time on a plain stage, worded by the corpus's grammar |
 
 Tiers: A, one object in other wording than the corpus's; B, compositions held out of training; C, several objects
 with relations, counts and events, and one thing after another; P, probes.
@@ -68,7 +68,14 @@ class AskedObject(Fact):
     colour_to: Colour | None = None  # of "change colour"
     then: Action | None = None  # what it does in the clip's second half
     then_direction: Direction | None = None
-    relation: Literal["left of", "right of", "behind", "in front of", "on top of"] | None = None  # to the first one
+    relation: Literal["left of", "right of", "behind", "in front of", "on top of"] | None = (
+        None  # to the first one
+    )
+
+    @property
+    def colours(self) -> str:
+        """Its colour; "cyan to brown" if it changes."""
+        return f"{self.colour} to {self.colour_to}" if self.colour_to else str(self.colour)
 
 
 class ExamPrompt(Fact):
@@ -92,7 +99,7 @@ class ExamPrompt(Fact):
         first, things = self.objects[0], self.objects
         words: dict[str, str | None] = {
             "object": " + ".join(thing.kind for thing in things),
-            "colour": " + ".join(thing.colour for thing in things if thing.colour) or None,
+            "colour": " + ".join(thing.colours for thing in things if thing.colour) or None,
             "size": first.size,
             "material": first.material,
             "pattern": first.pattern,
@@ -201,7 +208,9 @@ def _event_problems(prompt: ExamPrompt) -> list[str]:
     opposite = {"left": "right", "right": "left"}
     wanted = first.direction if event == "chase" else opposite.get(first.direction or "")
     right = goes and _ways(second.motion) and second.direction == wanted
-    return [] if right else [f"{event}: both go sideways, in {'one' if event == 'chase' else 'opposite'} direction"]
+    return (
+        [] if right else [f"{event}: both go sideways, in {'one' if event == 'chase' else 'opposite'} direction"]
+    )
 
 
 def load_prompts(source: str | Path = "test", count: int | None = None) -> list[ExamPrompt]:
