@@ -63,7 +63,7 @@ def event_poses(event: PairEvent, first: SceneObject, second: SceneObject, time:
 
 
 def _going(thing: SceneObject, done: Tensor, time: Clock, until: float | None = None) -> Pose:
-    """Travel along the object's way, the share `done` (T,) of it behind it; it stops at the clip's share `until`."""
+    """Travel along its way, of which the share `done` (T,) is behind it; it stops at the clip's share `until`."""
     way = EVENT_SECONDS * thing.motion.rate * (done - 0.5)
     dx, dz = heading(thing.motion.direction)
     x, z = thing.position[0] + dx * way, thing.position[2] + dz * way
