@@ -30,13 +30,15 @@ HELDOUT_FLOORS: frozenset[tuple[Kind, Floor]] = frozenset({
 
 
 def heldout_pairs(scene: Scene) -> list[tuple[str, str]]:
-    """The held-out pairs in a scene, e.g. [("ball", "purple")]; a colour turned to counts too."""
+    """The held-out pairs in a scene, e.g. [("ball", "purple")]; colours turned to and second motions count too."""
     pairs: list[tuple[str, str]] = []
-    for thing in scene.objects:
-        colours = {thing.colour, thing.motion.colour_to} - {None}
+    for number, thing in enumerate(scene.objects):
+        motions = [thing.motion, *(m for m in scene.second_motions[number : number + 1] if m)]
+        colours = {thing.colour, *(motion.colour_to for motion in motions)} - {None}
         pairs += sorted((thing.kind, c) for c in colours if (thing.kind, c) in HELDOUT_COLOURS)
-        if (thing.kind, thing.motion.action) in HELDOUT_MOTIONS:
-            pairs.append((thing.kind, thing.motion.action))
+        for motion in motions:
+            if (thing.kind, motion.action) in HELDOUT_MOTIONS:
+                pairs.append((thing.kind, motion.action))
         if (thing.kind, scene.floor) in HELDOUT_FLOORS:
             pairs.append((thing.kind, scene.floor))
     return pairs
