@@ -241,6 +241,11 @@ def load_prompts(source: str | Path = "test", count: int | None = None) -> list[
     return prompts[:count]
 
 
+def clip_seed(prompt: ExamPrompt, sitting: int) -> int:
+    """The seed of a prompt's clip in a sitting, 0, 1, …: the same whatever other prompts are asked."""
+    return int.from_bytes(hashlib.blake2b(f"{prompt.id}/{sitting}".encode(), digest_size=4).digest(), "big") >> 1
+
+
 def digest(prompts: Iterable[ExamPrompt]) -> str:
     """A short name for exactly these prompts and facts, in this order."""
     lines = [json.dumps(prompt.model_dump(exclude_none=True), sort_keys=True) for prompt in prompts]

@@ -68,7 +68,12 @@ FLYING_HEIGHT = 0.3  # units, of an airplane in a pair event
 FOCAL = 1 / math.tan(math.radians(20))  # of the standard field of view; see `cameras`
 MARGIN = 0.92  # share of the picture that is used
 BRISK = 1.15  # how much faster what has half the time goes
-CHASE_RATES: dict[Speed, float] = {"slow": 0.45, "normal": 0.62, "fast": 0.85}
+RATES: dict[Event, dict[Speed, float]] = {  # units per second in a clip of two seconds
+    "chase": {"slow": 0.45, "normal": 0.62, "fast": 0.85},
+    "meet": {"slow": 0.45, "normal": 0.62, "fast": 0.85},
+    "collide": {"slow": 0.5, "normal": 0.72, "fast": 0.95},
+}
+PASSING: dict[Speed, float] = {"slow": 1.0, "normal": 1.12, "fast": 1.4}  # shares of the shortest way
 
 
 def half_width(thing: SceneObject) -> float:
@@ -86,8 +91,8 @@ def stage_event(
     """Two objects placed for a pair event, the event's record, and a still camera that sees it whole.
 
     Args:
-        first: the one that goes; its motion's action is kept if it is a way of travel that its kind has. The speed
-            of its motion counts in a chase only: elsewhere the geometry sets the pace.
+        first: the one that goes; of its motion the action is kept, if it is a way of travel that its kind has, and
+            the speed (slow, normal or fast as such an event goes; what passes has a long way and is never slow).
         second: the one it happens to.
         direction: where the first goes, "left" or "right"; "" draws one. An orbit takes none and draws its sense.
 
@@ -101,9 +106,13 @@ def stage_event(
         raise ValueError(f"{event} to the {direction!r}; the first object goes left or right")
     direction = direction or draws.choice(SIDES)
     side = -1 if direction == "left" else 1
-    first = _mover(draws, first, direction)
+    first = _mover(draws, first, direction, circling=event == "orbit")
     both = {"chase": direction, "meet": OPPOSITE[direction]}
-    second = _mover(draws, second, both[event]) if event in both else _stander(draws, second)
+    if event in both:
+        paced = second.motion.model_copy(update={"speed": first.motion.speed})
+        second = _mover(draws, second.model_copy(update={"motion": paced}), both[event])
+    else:
+        second = _stander(draws, second)
     wide, other, near = half_width(first), half_width(second), reach(first) + reach(second)
     x, z = draws.uniform(-0.15, 0.15), draws.uniform(-0.2, 0.2)
     record = PairEvent(event=event, first=0, second=1)
@@ -113,9 +122,9 @@ def stage_event(
         away = -1 if event == "pass behind" else 1
         deep = _half_depth(first) + _half_depth(second) + draws.uniform(0.12, 0.25)
         z1, z2 = z + away * deep * 0.6, z - away * deep * 0.4
-        distance, rate = 5.2, 0.0
+        distance, rate, pace = 5.2, 0.0, PASSING[first.motion.speed]
         for _ in range(12):  # the way depends on the distance and the other way round
-            rate = (distance - z1) * other / (distance - z2) + wide + 0.15
+            rate = pace * ((distance - z1) * other / (distance - z2) + wide + 0.15)
             distance = max(distance, (rate + wide) * FOCAL / MARGIN + z1)
         first = _put(first, x, z1, rate)
         second = _put(second, x, z2)
@@ -132,16 +141,16 @@ def stage_event(
         span = radius + reach(first)
         return (first, second), record, _camera(draws, (first, second), (x - span, x + span), 5.6, height + 0.7)
     if event == "chase":
-        rate, gap = CHASE_RATES[first.motion.speed], near + draws.uniform(0.3, 0.45)
+        rate, gap = RATES[event][first.motion.speed], near + draws.uniform(0.3, 0.45)
         first, second = _put(first, x - side * gap / 2, z, rate + 0.08), _put(second, x + side * gap / 2, z, rate)
         ends = (x - side * (gap / 2 + rate + 0.08 + wide), x + side * (gap / 2 + rate + other))
     elif event == "meet":
-        rate, gap = draws.uniform(0.55, 0.7), wide + other + draws.uniform(0.06, 0.14)
+        rate, gap = RATES[event][first.motion.speed], wide + other + draws.uniform(0.06, 0.14)
         first = _put(first, x - side * (gap / 2 + rate), z, rate)
         second = _put(second, x + side * (gap / 2 + rate), z, rate)
         ends = (x - side * (gap / 2 + 2 * rate + wide), x + side * (gap / 2 + 2 * rate + other))
     else:  # collide
-        rate, gap = draws.uniform(0.7, 0.85), wide + other
+        rate, gap = RATES[event][first.motion.speed], wide + other
         push = round(0.9 * rate, 4)
         record = record.model_copy(update={"amount": push})
         start = x + side * (gap / 2 - push / 2 + rate / 2)  # of the second; the whole of it is centred on x
@@ -156,9 +165,9 @@ def _half_depth(thing: SceneObject) -> float:
     return half_width(turned)
 
 
-def _mover(draws: Draws, thing: SceneObject, direction: Direction) -> SceneObject:
-    """The object made to travel sideways; how far and from where is set by `_put`."""
-    ways = TRAVELS[thing.kind]
+def _mover(draws: Draws, thing: SceneObject, direction: Direction, circling: bool = False) -> SceneObject:
+    """The object made to travel sideways, as far as `_put` says. Anything can glide in a circle."""
+    ways: tuple[Action, ...] = TRAVELS[thing.kind] or (("slide",) if circling else ())
     if not ways:
         raise ValueError(f"a {thing.kind} cannot travel; it can only be the second of an event in which it stands")
     flat = [way for way in ways if way != "hop"] or list(ways)
