@@ -1,151 +1,55 @@
 """Words for scenes: a short alt-text as a person types it, a sentence, and a dense description.
 
 Wording varies with a generator of its own, so the same scene can be told in many ways and always the same way for
-one seed. Every phrase stands in a table below; `VOCABULARY` is the words of those tables.
+one seed. Every phrase stands in a table of `words`. In black and white, sepia and sketches no colours and no time
+of day are told.
 """
 
-import re
-
 from .draws import Draws
-from .scene import Action, Direction, Relation, Scene, SceneObject
-
-KIND_WORDS: dict[str, tuple[str, ...]] = {
-    "ball": ("ball", "ball", "sphere"), "cube": ("cube", "cube", "box"), "cone": ("cone",),
-    "cylinder": ("cylinder",), "pyramid": ("pyramid",), "ring": ("ring",), "star": ("star",), "heart": ("heart",),
-    "car": ("car",), "duck": ("duck",), "tree": ("tree",), "house": ("house",), "brick": ("brick",),
-    "capsule": ("capsule", "pill"), "diamond": ("diamond", "gem"), "egg": ("egg",), "boat": ("boat", "sailboat"),
-    "rocket": ("rocket",), "snowman": ("snowman",), "robot": ("robot",), "mushroom": ("mushroom",),
-    "airplane": ("airplane", "plane"),
-}  # fmt: skip
-COLOUR_WORDS: dict[str, tuple[str, ...]] = {
-    "red": ("red",), "orange": ("orange",), "yellow": ("yellow",), "green": ("green",), "cyan": ("cyan",),
-    "blue": ("blue",), "purple": ("purple",), "pink": ("pink",), "brown": ("brown",), "black": ("black",),
-    "white": ("white",), "gray": ("gray", "gray", "grey"),
-}  # fmt: skip
-SIZE_WORDS: dict[str, tuple[str, ...]] = {
-    "small": ("small", "little", "tiny"), "medium": ("medium",), "large": ("large", "big"),
-}  # fmt: skip
-SPEED_WORDS: dict[str, tuple[str, ...]] = {"slow": ("slowly",), "normal": (), "fast": ("quickly", "fast")}
-
-# Each action: pairs of (present, participle). {to} is the direction, if it has one.
-VERBS: dict[Action, tuple[tuple[str, str], ...]] = {
-    "stand": (("stands still", "standing still"), ("does not move", "not moving"), ("rests", "resting")),
-    "roll": (("rolls {to}", "rolling {to}"),),
-    "slide": (("slides {to}", "sliding {to}"), ("moves {to}", "moving {to}")),
-    "drive": (("drives {to}", "driving {to}"),),
-    "sail": (("sails {to}", "sailing {to}"),),
-    "fly": (("flies {to}", "flying {to}"),),
-    "waddle": (("waddles {to}", "waddling {to}"), ("walks {to}", "walking {to}")),
-    "bounce": (("bounces", "bouncing"), ("bounces up and down", "bouncing up and down")),
-    "hop": (("hops {to}", "hopping {to}"), ("jumps {to}", "jumping {to}")),
-    "fall": (("falls down", "falling down"), ("falls", "falling"), ("drops from above", "dropping from above")),
-    "spin": (
-        ("spins {to}", "spinning {to}"), ("turns around {to}", "turning around {to}"),
-        ("rotates {to}", "rotating {to}"),
-    ),
-    "rise": (("rises", "rising"), ("rises into the air", "rising into the air"), ("floats up", "floating up")),
-    "grow": (("grows", "growing"), ("grows bigger", "growing bigger"), ("gets larger", "getting larger")),
-    "shrink": (("shrinks", "shrinking"), ("gets smaller", "getting smaller")),
-    "swing": (("swings from side to side", "swinging from side to side"), ("swings", "swinging")),
-    "change colour": (("turns {colour}", "turning {colour}"), ("changes to {colour}", "changing to {colour}")),
-}  # fmt: skip
-VERBS_OF: dict[tuple[str, Action], tuple[tuple[str, str], ...]] = {  # where a kind has words of its own
-    ("robot", "waddle"): (("walks {to}", "walking {to}"),),
-    ("egg", "waddle"): (("waddles {to}", "waddling {to}"), ("wobbles {to}", "wobbling {to}")),
-    ("rocket", "rise"): (
-        ("takes off", "taking off"),
-        ("rises", "rising"),
-        ("rises into the air", "rising into the air"),
-    ),
-}
-DIRECTION_WORDS: dict[Direction, tuple[str, ...]] = {
-    "": ("",), "left": ("to the left", "left"), "right": ("to the right", "right"),
-    "towards": ("toward the camera", "towards the viewer"), "away": ("away from the camera", "into the distance"),
-    "clockwise": ("clockwise",), "counterclockwise": ("counterclockwise",),
-}  # fmt: skip
-FLOOR_WORDS: dict[str, tuple[str, ...]] = {
-    "grass": ("on grass", "on green grass", "on the grass"), "sand": ("on sand", "on the sand"),
-    "snow": ("on snow", "on the snow", "in the snow"), "wood": ("on a wooden floor", "on wood"),
-    "checkered": ("on a checkered floor", "on checkered tiles"), "stone": ("on a stone floor", "on concrete"),
-    "road": ("on a road", "on the road"), "water": ("on water", "on the water"),
-}  # fmt: skip
-OVER_WORDS: dict[str, tuple[str, ...]] = {  # the floor, for what flies
-    "grass": ("over grass", "over green grass"), "sand": ("over sand",), "snow": ("over snow", "over the snow"),
-    "wood": ("over a wooden floor",), "checkered": ("over a checkered floor", "over checkered tiles"),
-    "stone": ("over a stone floor", "over concrete"), "road": ("over a road",), "water": ("over water",),
-}  # fmt: skip
-BACKGROUND_WORDS: dict[str, tuple[str, ...]] = {
-    "plain": ("under an open sky", "before a plain horizon"),
-    "hills": ("with hills behind", "with hills in the background"),
-    "mountains": ("with mountains behind", "with mountains in the background"),
-    "city": ("with a city behind", "with a city skyline in the background"),
-}  # fmt: skip
-TIME_WORDS: dict[str, tuple[str, ...]] = {
-    "day": ("during the day", "on a sunny day", "in daylight"), "sunset": ("at sunset", "in the evening"),
-    "night": ("at night", "under the stars"), "dawn": ("at dawn", "in the early morning"),
-}  # fmt: skip
-CAMERA_WORDS: dict[str, tuple[str, ...]] = {
-    "static": ("The camera is still.", "The camera does not move."),
-    "pan left": ("The camera pans left.", "The camera turns to the left."),
-    "pan right": ("The camera pans right.", "The camera turns to the right."),
-    "tilt up": ("The camera tilts up.", "The camera looks up."),
-    "tilt down": ("The camera tilts down.", "The camera looks down."),
-    "dolly in": ("The camera moves in.", "The camera moves closer."),
-    "dolly out": ("The camera pulls back.", "The camera moves back."),
-    "orbit left": ("The camera orbits to the left.", "The camera circles to the left."),
-    "orbit right": ("The camera orbits to the right.", "The camera circles to the right."),
-    "crane up": ("The camera rises.", "The camera cranes up."),
-    "crane down": ("The camera sinks.", "The camera cranes down."),
-    "track": ("The camera follows it.", "The camera tracks it."),
-    "handheld": ("The camera is handheld and shaky.", "A handheld camera shakes."),
-}  # fmt: skip
-RELATION_WORDS: dict[Relation, tuple[str, ...]] = {
-    "left of": ("to the left of it", "on its left"), "right of": ("to the right of it", "on its right"),
-    "behind": ("behind it",), "in front of": ("in front of it",), "on top of": ("on top of it",),
-}  # fmt: skip
-NUMBER_WORDS = {2: ("two",), 3: ("three",), 4: ("four",)}
-PLURALS = {"box": "boxes", "snowman": "snowmen"}
-PLURAL_VERBS = {"does": "do", "flies": "fly"}
-GLUE: tuple[str, ...] = (
-    "a", "an", "the", "The scene is set", "It is", "There is", "there are", "in a row", "a row of", "is", "they",
+from .scene import COLOURLESS, Motion, Scene, SceneObject, TimedText
+from .words import (
+    BACKGROUND_WORDS,
+    CAMERA_WORDS,
+    COLOUR_WORDS,
+    DIRECTION_WORDS,
+    EVENT_VERBS,
+    FLOOR_WORDS,
+    KIND_WORDS,
+    MATERIAL_WORDS,
+    NUMBER_WORDS,
+    OVER_WORDS,
+    PATTERN_WORDS,
+    PLURALS,
+    RELATION_WORDS,
+    SIZE_WORDS,
+    SPEED_WORDS,
+    STYLE_WORDS,
+    THEN_WORDS,
+    TIME_WORDS,
+    VERBS,
+    VERBS_OF,
+    VOCABULARY,
 )  # fmt: skip
+from .words import plural as _plural
+from .words import plural_verb as _plural_verb
 
-
-def _plural(noun: str) -> str:
-    return PLURALS.get(noun, noun + "s")
-
-
-def _plural_verb(phrase: str) -> str:
-    """The verb phrase of one as that of several: "rolls left" to "roll left"."""
-    first, _, rest = phrase.partition(" ")
-    return f"{PLURAL_VERBS.get(first, first.removesuffix('s'))} {rest}".strip()
-
-
-def _words() -> list[str]:
-    tables = (
-        KIND_WORDS, COLOUR_WORDS, SIZE_WORDS, SPEED_WORDS, DIRECTION_WORDS, FLOOR_WORDS, BACKGROUND_WORDS,
-        TIME_WORDS, CAMERA_WORDS, RELATION_WORDS, NUMBER_WORDS, OVER_WORDS,
-    )  # fmt: skip
-    phrases = [phrase for table in tables for options in table.values() for phrase in options]
-    phrases += [phrase for pairs in VERBS.values() for pair in pairs for phrase in pair] + list(GLUE)
-    phrases += [_plural(word) for options in KIND_WORDS.values() for word in options]
-    phrases += [_plural_verb(pair[0]) for pairs in (*VERBS.values(), *VERBS_OF.values()) for pair in pairs]
-    phrases += [phrase for pairs in VERBS_OF.values() for pair in pairs for phrase in pair]
-    text = re.sub(r"\{\w+\}", " ", " ".join(phrases)).lower()
-    return sorted(set(re.findall(r"[a-z]+", text)))
-
-
-VOCABULARY: list[str] = _words()
+__all__ = ["PLURALS", "VOCABULARY", "captions", "facts", "timed_captions"]
 
 
 def _article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def _verb(draws: Draws, thing: SceneObject, form: int, speed: bool, several: bool = False) -> str:
+def _verb(
+    draws: Draws, scene: Scene, thing: SceneObject, form: int, speed: bool, several: bool = False,
+    motion: Motion | None = None,
+) -> str:  # fmt: skip
     """What it does. form: 0 present ("rolls left"), 1 participle ("rolling left")."""
-    motion = thing.motion
-    pair = draws.choice(VERBS_OF.get((thing.kind, motion.action), VERBS[motion.action]))
+    motion = motion or thing.motion
+    hueless = motion.action == "change colour" and scene.style in COLOURLESS
+    pair = draws.choice(
+        VERBS["stand"] if hueless else VERBS_OF.get((thing.kind, motion.action), VERBS[motion.action])
+    )
     colour = draws.choice(COLOUR_WORDS[motion.colour_to]) if motion.colour_to else ""
     to = draws.choice(DIRECTION_WORDS[motion.direction])
     text = pair[form].format(to=to, colour=colour).strip()
@@ -156,9 +60,33 @@ def _verb(draws: Draws, thing: SceneObject, form: int, speed: bool, several: boo
     return text
 
 
-def _name(draws: Draws, thing: SceneObject, size: bool, several: bool = False) -> str:
+def _act(draws: Draws, scene: Scene, form: int, speed: bool, several: bool = False, way: bool = True) -> str:
+    """All that the first object, or the row, does. Of an event, how the first goes is told if `way`."""
+    thing, second = scene.objects[0], second_motion(scene)
+    if scene.pair_events:
+        event = scene.pair_events[0]
+        other = _article(_name(draws, scene, scene.objects[event.second], False))
+        deed = f"{draws.choice(EVENT_VERBS[event.event])[form]} {other}"
+        told = way and event.event != "orbit"
+        return f"{_verb(draws, scene, thing, form, speed, several)} and {deed}" if told else deed
+    act = _verb(draws, scene, thing, form, speed, several)
+    if second:
+        then = _verb(draws, scene, thing, form, speed, several, second)
+        act += draws.choice(THEN_WORDS).format(then=then)
+    return act
+
+
+def second_motion(scene: Scene, number: int = 0) -> Motion | None:
+    """What object `number` does in the clip's second half, if it is something else."""
+    return scene.second_motions[number] if number < len(scene.second_motions) else None
+
+
+def _name(draws: Draws, scene: Scene, thing: SceneObject, size: bool, several: bool = False) -> str:
     words = [draws.choice(SIZE_WORDS[thing.size])] if size and thing.size != "medium" else []
-    words.append(draws.choice(COLOUR_WORDS[thing.colour]))
+    for finish in (MATERIAL_WORDS[thing.material], PATTERN_WORDS[thing.pattern]):
+        words += [draws.choice(finish)] if finish else []
+    if scene.style not in COLOURLESS:
+        words.append(draws.choice(COLOUR_WORDS[thing.colour]))
     noun = draws.choice(KIND_WORDS[thing.kind])
     words.append(_plural(noun) if several else noun)
     return " ".join(words)
@@ -171,15 +99,23 @@ def _is_row(scene: Scene) -> bool:
 def _subject(draws: Draws, scene: Scene, size: bool) -> str:
     """The first object, or all of a row, with its article or number."""
     if not _is_row(scene):
-        return _article(_name(draws, scene.objects[0], size))
-    name = _name(draws, scene.objects[0], size, several=True)
+        return _article(_name(draws, scene, scene.objects[0], size))
+    name = _name(draws, scene, scene.objects[0], size, several=True)
     number = draws.choice(NUMBER_WORDS[len(scene.objects)])
     return f"a row of {number} {name}" if draws.chance(0.3) else f"{number} {name}"
 
 
 def _place(draws: Draws, scene: Scene) -> str:
-    flies = scene.objects[0].motion.action == "fly"
-    return draws.choice((OVER_WORDS if flies else FLOOR_WORDS)[scene.floor])
+    flies = scene.objects[0].motion.action == "fly" and not second_motion(scene)
+    phrases = (OVER_WORDS if flies else FLOOR_WORDS)[scene.floor]
+    if scene.style in COLOURLESS:
+        phrases = tuple(phrase for phrase in phrases if "green" not in phrase)
+    return draws.choice(phrases)
+
+
+def _times(draws: Draws, scene: Scene) -> list[str]:
+    """The time of day, where it can be told."""
+    return [] if scene.style in COLOURLESS else [draws.choice(TIME_WORDS[scene.time_of_day])]
 
 
 def _companions(draws: Draws, scene: Scene, size: bool) -> list[str]:
@@ -187,8 +123,8 @@ def _companions(draws: Draws, scene: Scene, size: bool) -> list[str]:
     clauses = []
     for thing in scene.objects[1:]:
         if thing.relation in RELATION_WORDS:
-            name = _article(_name(draws, thing, size))
-            verb = "is" if thing.motion.action == "stand" else _verb(draws, thing, 0, True)
+            name = _article(_name(draws, scene, thing, size))
+            verb = "is" if thing.motion.action == "stand" else _verb(draws, scene, thing, 0, True)
             clauses.append(f"{name} {verb} {draws.choice(RELATION_WORDS[thing.relation])}")
     return clauses
 
@@ -202,15 +138,21 @@ def captions(scene: Scene, seed: int = 0) -> dict[str, str]:
 def _short(draws: Draws, scene: Scene) -> str:
     thing, row = scene.objects[0], _is_row(scene)
     form = draws.integer(0, 1)
-    words = [_subject(draws, scene, draws.chance(0.2)), _verb(draws, thing, form, draws.chance(0.4), row)]
-    if row and thing.motion.action == "stand" and not words[0].startswith("a row"):
+    subject = _subject(draws, scene, draws.chance(0.2))
+    fast = draws.chance(0.4)
+    way = draws.chance(0.5) if scene.pair_events else True
+    words = [subject, _act(draws, scene, form, fast, row, way)]
+    if row and thing.motion.action == "stand" and not second_motion(scene) and not words[0].startswith("a row"):
         words[1] = "in a row"
     if draws.chance(0.75):
         words.append(_place(draws, scene))
     if scene.background != "plain" and draws.chance(0.3):
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
     if draws.chance(0.8 if scene.time_of_day != "day" else 0.3):
-        words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
+        words += _times(draws, scene)
+    if scene.style != "realistic":
+        phrase = draws.choice(STYLE_WORDS[scene.style])
+        words = [*words, phrase] if draws.chance(0.6) else [phrase + ",", *words]
     text = " ".join(words)
     if len(scene.objects) > 1 and draws.chance(0.6):
         text = ", ".join([text, *(c.replace(" is ", " ", 1) for c in _companions(draws, scene, False)[:1])])
@@ -221,12 +163,14 @@ def _short(draws: Draws, scene: Scene) -> str:
 
 
 def _medium(draws: Draws, scene: Scene) -> str:
-    thing = scene.objects[0]
-    words = [_subject(draws, scene, draws.chance(0.7)), _verb(draws, thing, 0, True, _is_row(scene))]
+    words = [_subject(draws, scene, draws.chance(0.7)), _act(draws, scene, 0, True, _is_row(scene))]
     words.append(_place(draws, scene))
     if scene.background != "plain":
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
-    words.append(draws.choice(TIME_WORDS[scene.time_of_day]))
+    words += _times(draws, scene)
+    if scene.style != "realistic":
+        phrase = draws.choice(STYLE_WORDS[scene.style])
+        words = [*words, phrase] if draws.chance(0.6) else [phrase + ",", *words]
     parts = [_sentence(" ".join(words)), *map(_sentence, _companions(draws, scene, False))]
     if scene.camera.move != "static":
         parts.append(draws.choice(CAMERA_WORDS[scene.camera.move]))
@@ -235,7 +179,7 @@ def _medium(draws: Draws, scene: Scene) -> str:
 
 def _dense(draws: Draws, scene: Scene) -> str:
     thing, row = scene.objects[0], _is_row(scene)
-    name = _name(draws, thing, True, row)
+    name = _name(draws, scene, thing, True, row)
     if thing.size == "medium":
         name = "medium " + name
     noun = name.split()[-1]
@@ -245,23 +189,51 @@ def _dense(draws: Draws, scene: Scene) -> str:
     else:
         whole, be = _article(name), "there is"
     place = f"{_place(draws, scene)} {draws.choice(BACKGROUND_WORDS[scene.background])}"
-    time = draws.choice(TIME_WORDS[scene.time_of_day])
-    act = _verb(draws, thing, 0, True, row)
+    times = _times(draws, scene)
+    act = _act(draws, scene, 0, True, row)
     camera = draws.choice(CAMERA_WORDS[scene.camera.move])
     order = draws.integer(0, 2)
     if order == 0:
-        parts = [f"{whole} {act}", f"the scene is set {place} {time}"]
+        parts = [f"{whole} {act}", " ".join(["the scene is set", place, *times])]
     elif order == 1:
-        parts = [f"it is {time}, {place}", f"{whole} {act}"]
+        where = f"it is {times[0]}, {place}" if times else f"the scene is set {place}"
+        parts = [where, f"{whole} {act}"]
     else:
-        parts = [f"{be} {whole} {place} {time}", f"the {noun} {act}"]
+        parts = [" ".join([be, whole, place, *times]), f"the {noun} {act}"]
     if row:
         parts.append("they are in a row")
     if len(scene.objects) > 1:
         # The clauses say "it", so they follow the sentence that names the subject.
         subject = 1 if order else 0
         parts[subject + 1 : subject + 1] = _companions(draws, scene, True)
+    for event in scene.pair_events:
+        other = scene.objects[event.second]
+        if event.event != "collide":
+            subject = 1 if order else 0
+            noun = draws.choice(KIND_WORDS[other.kind])
+            parts.insert(subject + 1, f"the {noun} {_verb(draws, scene, other, 0, True)}")
+    if scene.style != "realistic":
+        phrases = [phrase for phrase in STYLE_WORDS[scene.style] if phrase.startswith("in ")]
+        parts.append(f"the scene is {draws.choice(phrases)}")
     return " ".join([*map(_sentence, parts), camera])
+
+
+def timed_captions(scene: Scene, seed: int = 0) -> tuple[TimedText, ...]:
+    """What happens in each half of a clip in which the first object does one thing after another; () of others."""
+    second, thing = second_motion(scene), scene.objects[0]
+    if not second:
+        return ()
+    draws = Draws("timed captions", seed, scene.seed, scene.index, scene.split, scene.level)
+    texts = []
+    for motion in (thing.motion, second):
+        things = tuple(each.model_copy(update={"motion": motion}) for each in scene.objects[:1])
+        if motion is second and thing.motion.colour_to:
+            things = (things[0].model_copy(update={"colour": thing.motion.colour_to}),)
+        half = scene.model_copy(update={"objects": things + scene.objects[1:], "second_motions": ()})
+        row = _is_row(scene)
+        words = [_subject(draws, half, draws.chance(0.3)), _act(draws, half, 0, True, row), _place(draws, half)]
+        texts.append(" ".join([*words, *(_times(draws, half) if draws.chance(0.5) else [])]))
+    return tuple(TimedText(start=0.5 * k, end=0.5 * k + 0.5, text=text) for k, text in enumerate(texts))
 
 
 def _sentence(text: str) -> str:
@@ -269,8 +241,12 @@ def _sentence(text: str) -> str:
 
 
 def facts(scene: Scene) -> dict[str, object]:
-    """The scene's attributes by name, for exact evaluation. Directions are "" where there is none."""
-    thing = scene.objects[0]
+    """The scene's attributes by name, for exact evaluation. What there is none of is "".
+
+    "motion", "direction" and "speed" are of the clip, or of its first half where "then" follows in the second.
+    """
+    thing, second = scene.objects[0], second_motion(scene)
+    colour_to = thing.motion.colour_to or (second.colour_to if second else None)
     return {
         "object": thing.kind,
         "colour": thing.colour,
@@ -278,14 +254,27 @@ def facts(scene: Scene) -> dict[str, object]:
         "motion": thing.motion.action,
         "direction": thing.motion.direction,
         "speed": thing.motion.speed,
-        "colour_to": thing.motion.colour_to or "",
+        "colour_to": colour_to or "",
+        "then": second.action if second else "",
+        "then_direction": second.direction if second else "",
+        "material": thing.material,
+        "pattern": thing.pattern,
+        "style": scene.style,
+        "event": scene.pair_events[0].event if scene.pair_events else "",
         "floor": scene.floor,
         "background": scene.background,
         "time_of_day": scene.time_of_day,
         "camera": scene.camera.move,
         "count": len(scene.objects),
         "objects": [
-            {"object": o.kind, "colour": o.colour, "motion": o.motion.action, "relation": o.relation}
-            for o in scene.objects
+            {
+                "object": each.kind,
+                "colour": each.colour,
+                "motion": each.motion.action,
+                "relation": each.relation,
+                "material": each.material,
+                "pattern": each.pattern,
+            }
+            for each in scene.objects
         ],
     }

@@ -3,7 +3,8 @@
 Levels: 0, one large object of a simple kind on a plain floor, still camera, day, sunset or night;
 1, one large or medium object of more kinds and motions, with skylines and all times of day, still camera;
 2, every kind, motion and floor, all sizes, up to two objects in relation, some camera moves;
-3, up to four objects, rows, several things happening, mostly a moving camera.
+3, up to four objects, rows, several things happening, mostly a moving camera, styles.
+Levels 2 and 3 also have materials and patterns, motions in turn and events between two objects (see `variety`).
 """
 
 from .draws import Draws
@@ -11,7 +12,7 @@ from .rules import is_heldout
 from .scene import Scene, Split
 from .sight import in_sight
 from .simple import draw_simple
-from .stage import draw_stage
+from .variety import draw_varied
 
 
 def sample_scene(seed: int, index: int, *, split: Split = "train", difficulty: tuple[int, int] = (0, 3)) -> Scene:
@@ -27,7 +28,7 @@ def sample_scene(seed: int, index: int, *, split: Split = "train", difficulty: t
     level = Draws("level", seed, index, split).integer(low, high)
     for attempt in range(10_000):
         draws = Draws("scene", seed, index, split, level, attempt)
-        scene = (draw_stage if level >= 2 else draw_simple)(draws, seed, index, split, level)
+        scene = (draw_varied if level >= 2 else draw_simple)(draws, seed, index, split, level)
         if is_heldout(scene) == (split == "heldout") and (level < 2 or in_sight(scene)):
             return scene
     raise RuntimeError(f"no {split} scene of level {level} found for seed {seed}, index {index}")
