@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from .events import scene_poses
+from .finishes import Finish, body_finish, glows, paint_pattern, polish
+from .finishes import Light as Incident
 from .motions import Clock, Pose
 from .objects import SHAPES
 from .scene import Colour, Kind, Scene, SceneObject
@@ -40,6 +42,8 @@ class World:
     bounce: Tensor  # (F, 3) light that the floor throws back
     horizon: Tensor  # (F, 3) colour of the sky low down
     bodies: list[tuple[int, Body]]  # with its number among its scene's objects
+    finishes: list[Finish | None]  # of each body; None where all it stands for is matte and plain
+    glow: Tensor | None  # (F, K, 4) of halos, see `finishes.glows`; None if nothing glows
 
 
 @dataclass(frozen=True)
@@ -75,13 +79,15 @@ def _colours(thing: SceneObject, pose: Pose) -> Tensor:
     return colours
 
 
-def _gather_bodies(scenes: list[Scene], poses: list[list[Pose]]) -> list[tuple[int, Body]]:
+def _gather_bodies(
+    scenes: list[Scene], poses: list[list[Pose]]
+) -> tuple[list[tuple[int, Body]], list[Finish | None]]:
     """One body for each kind at each place in the scenes' lists; it is absent from other scenes' frames."""
     where: dict[tuple[int, Kind], dict[int, SceneObject]] = {}
     for number, scene in enumerate(scenes):
         for place, thing in enumerate(scene.objects):
             where.setdefault((place, thing.kind), {})[number] = thing
-    bodies = []
+    bodies, finishes = [], []
     for (place, kind), things in where.items():
         shape = SHAPES[kind]
         sample = poses[next(iter(things))][place]
@@ -92,6 +98,9 @@ def _gather_bodies(scenes: list[Scene], poses: list[list[Pose]]) -> list[tuple[i
         reach = [pose.scale * ball if n in things else zero for n, pose in enumerate(own)]
         unpainted = torch.zeros(len(zero), len(shape.slots), 3, device=zero.device)
         paints = [_colours(things[n], pose) if n in things else unpainted for n, pose in enumerate(own)]
+        paint = torch.cat(paints)
+        wearers = [things.get(n) for n in range(len(scenes))]
+        finishes.append(body_finish(kind, wearers, own, paint[:, 0]))
         pose = Pose(
             torch.cat([p.centre for p in own]),
             torch.cat([p.rotation for p in own]),
@@ -99,8 +108,16 @@ def _gather_bodies(scenes: list[Scene], poses: list[list[Pose]]) -> list[tuple[i
             torch.cat([p.phase for p in own]),
             torch.cat([p.blend for p in own]),
         )
-        bodies.append((place, Body(shape, pose, torch.cat(reach), torch.cat(paints))))
-    return bodies
+        bodies.append((place, Body(shape, pose, torch.cat(reach), paint)))
+    return bodies, finishes
+
+
+def _glow(scenes: list[Scene], poses: list[list[Pose]]) -> Tensor | None:
+    """The light around glowing objects (see `finishes.glows`); None if there are none."""
+    if not any(thing.material == "glowing" for scene in scenes for thing in scene.objects):
+        return None
+    pairs = [zip(scene.objects, own, strict=True) for scene, own in zip(scenes, poses, strict=True)]
+    return glows(scenes, poses, [[_colours(thing, pose)[:, 0] for thing, pose in pair] for pair in pairs])
 
 
 def build_world(scenes: list[Scene], time: Clock, origin: Tensor) -> tuple[World, list[list[Pose]]]:
@@ -116,6 +133,7 @@ def build_world(scenes: list[Scene], time: Clock, origin: Tensor) -> tuple[World
     floors = [linear(a, device) * 0.5 + linear(b, device) * 0.5 for a, b in (FLOORS[s.floor] for s in scenes)]
     direct = [torch.tensor(light.sun, device=device) for light in lights]
     ambient = [torch.tensor(light.ambient, device=device) for light in lights]
+    bodies, finishes = _gather_bodies(scenes, poses)
     world = World(
         origin=origin,
         sun=table(suns),
@@ -125,7 +143,9 @@ def build_world(scenes: list[Scene], time: Clock, origin: Tensor) -> tuple[World
         skylight=table([torch.tensor(light.object_ambient, device=device) for light in lights]),
         bounce=table([f * (d * 0.35 + a) for f, d, a in zip(floors, direct, ambient, strict=True)]),
         horizon=table([linear(light.horizon, device) for light in lights]),
-        bodies=_gather_bodies(scenes, poses),
+        bodies=bodies,
+        finishes=finishes,
+        glow=_glow(scenes, poses),
     )
     return world, poses
 
@@ -185,14 +205,20 @@ def _shade_object(
     """Linear colours (M, 3) and paint slots (M,) of points (3, M), in its own axes, on body `number`."""
     body = world.bodies[number][1]
     phase = take(body.pose.phase, frame)
-    normal = normals(body, points, phase)
+    normal = normals(body.shape, points, phase)
     slot = slots_at(body.shape, points[0], points[1], points[2], phase)
+    finish = world.finishes[number]
+    if finish:
+        paint, slot = paint_pattern(finish, body.palette, frame, points, normal, slot)
+    else:
+        paint = body.palette[frame, slot]
     sun = columns(world.sun, frame)
     sun_local = into_body(body, frame, sun)
     upright = torch.tensor([[0.0], [1.0], [0.0]], device=rays.device).expand(3, len(frame))
     eye_local = -into_body(body, frame, rays)
     facing = (normal * sun_local).sum(0).clamp_(0, 1)
-    upward = (normal * into_body(body, frame, upright)).sum(0)
+    up_local = into_body(body, frame, upright)
+    upward = (normal * up_local).sum(0)
     place = columns(world.origin, frame) + depth * rays
     open_sun = torch.ones_like(facing)
     for other, (_, caster) in enumerate(world.bodies):
@@ -211,4 +237,9 @@ def _shade_object(
     rim = (1 - (normal * eye_local).sum(0).clamp_(0, 1)) ** 3
     shine = (0.16 * gloss * open_sun).unsqueeze(1) * sunlight
     shine = shine + (0.10 * rim * (0.6 + 0.4 * upward)).unsqueeze(1) * world.horizon.index_select(0, frame)
-    return body.palette[frame, slot] * (ambient + direct * 1.12) + shine, slot
+    colour = paint * (ambient + direct * 1.12) + shine
+    if finish and finish.materials != {"matte"}:
+        bounce, horizon = world.bounce.index_select(0, frame), world.horizon.index_select(0, frame)
+        light = Incident(eye_local, sun_local, up_local, open_sun, near_floor, sunlight, sky, bounce, horizon)
+        colour = polish(finish, frame, points, normal, slot, paint, colour, light)
+    return colour, slot

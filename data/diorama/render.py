@@ -13,10 +13,12 @@ import torch
 from torch import Tensor
 
 from .cameras import CameraPath, camera_path, pixel_rays, project
+from .finishes import add_halos
 from .lighting import Trace, World, build_world, trace
 from .motions import Clock, Pose, clock
 from .scene import Scene
 from .shading import backdrop
+from .styles import stylise
 
 BATCH_PIXELS = {"cpu": 1, "cuda": 4_000_000}  # per pass; on a CPU each clip is a pass, which fits its caches
 
@@ -120,7 +122,13 @@ def _render(scenes: list[Scene], film: _Film) -> list[Rendering]:
         edge = _edges(colour, seen, count, film).nonzero().squeeze(1)
         colour[edge] = _refine(world, views, edge, film)
     shape = (len(scenes), -1, film.height, film.width)
-    frames, idents = (colour * 255 + 0.5).to(torch.uint8).view(*shape, 3), seen.ident.view(shape)
+    colour, idents = colour.view(*shape, 3), seen.ident.view(shape)
+    if world.glow is not None:
+        colour = add_halos(colour.flatten(0, 1), idents.flatten(0, 1), world.glow).view(*shape, 3)
+    for number, scene in enumerate(scenes):
+        if scene.style != "realistic":
+            colour[number] = stylise(colour[number], idents[number], scene.style, scene.time_of_day)
+    frames = (colour * 255 + 0.5).to(torch.uint8)
     tracks = _tracks(views, poses, seen, frame, film)
     return [Rendering(*parts) for parts in zip(frames, idents, tracks, (v.path for v in views), strict=True)]
 

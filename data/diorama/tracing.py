@@ -104,12 +104,12 @@ def first_hits(body: Body, frame: Tensor, origin: Tensor, rays: Tensor) -> tuple
     return take(index, which), travelled * take(pose.scale, take(frame, which)), points
 
 
-def normals(body: Body, points: Tensor, phase: Tensor) -> Tensor:
-    """Outward unit normals (3, M) in the body's axes, by differences at a tetrahedron's corners."""
+def normals(shape: Shape, points: Tensor, phase: Tensor) -> Tensor:
+    """Outward unit normals (3, M) in the shape's axes, by differences at a tetrahedron's corners."""
     signs = torch.tensor([[1.0, -1, -1, 1], [-1, -1, 1, 1], [-1, 1, -1, 1]], device=points.device)
     step = 4e-3
     corners = (points[:, None, :] + step * signs[:, :, None]).flatten(1)
-    gap = distance(body.shape, corners[0], corners[1], corners[2], phase.repeat(4)).view(4, -1)
+    gap = distance(shape, corners[0], corners[1], corners[2], phase.repeat(4)).view(4, -1)
     slope = signs @ gap
     return slope / slope.norm(dim=0).clamp_(min=1e-9)
 
