@@ -27,7 +27,9 @@ SECOND_PAINTS: dict[Colour, tuple[float, float, float]] = {  # stored values
 GLOWS: dict[Colour, float] = {"brown": 0.70, "gray": 0.74, "black": 0.30}  # stored peak of a lamp; others reach 1
 
 CURVED: frozenset[Kind] = frozenset({"ball", "egg", "capsule", "ring", "duck", "snowman", "mushroom"})
-SIDES: dict[Kind, tuple[float, tuple[float, float, float]]] = {"house": (-0.17, (0.46, 0.36, 0.38))}  # its walls
+SIDES: dict[Kind, tuple[float, tuple[float, float, float]]] = {  # middle and half sides of what is painted
+    "house": (-0.17, (0.46, 0.36, 0.38)), "boat": (-0.46, (0.74, 0.14, 0.30)),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)

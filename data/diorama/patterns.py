@@ -24,7 +24,8 @@ AROUND: dict[Kind, int] = {  # round kinds, with how many checks go round them
 }  # fmt: skip
 MARGIN = 0.035  # checks of the second paint are smaller by this share of a side, all round
 SPACING, SPOT = 0.37, 0.40  # of spots, own units, and their radius as a share of it
-SLIM: frozenset[Kind] = frozenset({"car", "boat", "airplane", "rocket", "ring"})  # have smaller spots
+SLIM: frozenset[Kind] = frozenset({"car", "boat", "airplane", "rocket", "ring", "robot"})  # have smaller spots
+SMALL: dict[Kind, float] = {"robot": 0.7}  # size of stripes and checks where painted parts are small
 WORN: dict[Kind, tuple[int, ...]] = {"mushroom": (2,)}  # slots of an own pattern, which another one replaces
 SECOND = 16  # added to the paint slot of points in the second paint
 
@@ -51,7 +52,7 @@ def pattern_mask(kind: Kind, pattern: Pattern, points: Tensor, normal: Tensor) -
     if pattern == "striped":
         across = (0.80, 0.52, 0.30) if kind in LONG else (0.42, 0.86, 0.28)
         along = across[0] * points[0] + across[1] * points[1] + across[2] * points[2]
-        return (along / PERIOD).remainder(1) < STRIPE
+        return (along / (PERIOD * SMALL.get(kind, 1))).remainder(1) < STRIPE
     if pattern == "spotted":
         spots = spot_centres(kind).to(points.device)
         return torch.cdist(points.t(), spots, compute_mode="donot_use_mm_for_euclid_dist").amin(
@@ -77,7 +78,8 @@ def _unrolled(kind: Kind, points: Tensor, normal: Tensor) -> tuple[Tensor, Tenso
         return torch.atan2(z, x) * (AROUND[kind] / math.tau), up / CHECK
     axis = normal.abs().argmax(0)
     u, v = torch.where(axis == 0, z, x), torch.where(axis == 1, z, y)
-    return u / CHECK, v / CHECK
+    side = CHECK * SMALL.get(kind, 1)
+    return u / side, v / side
 
 
 def _spacing(kind: Kind) -> float:
