@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-STAGES = ("conditioner", "vae", "dit")
+STAGES = ("conditioner", "vae", "dit", "judge")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -130,6 +130,8 @@ def _train(stage: str, argv: Sequence[str]) -> None:
         from kinema.conditioner.train import train
     elif stage == "vae":
         from kinema.vae.train import train
+    elif stage == "judge":
+        from kinema.eval.judge.train import train
     else:
         from kinema.dit.train import train
     from kinema.trainer import main as train_main

@@ -21,7 +21,7 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which clips are trained on, and their shape."""
 
-    source: str = "diorama"  # "diorama", or a manifest file or folder of videos
+    source: str = "diorama"  # or a folder of its clips rendered before, a manifest file, a folder of videos
     split: Literal["train", "heldout"] = "train"  # Diorama only: "heldout" has only pairs unseen in training
     difficulty: tuple[int, int] = (0, 3)  # Diorama only: lowest and highest level, 0 to 3
     num_clips: int = Field(default=16384, gt=0)  # Diorama only: clips in one epoch
@@ -141,6 +141,15 @@ class FlowConfig(Section):
         return self
 
 
+class JudgeConfig(Section):
+    """The exam's pixel judge (`kinema train judge`): its clips and its network."""
+
+    num_clips: int = Field(default=12000, gt=0)  # rendered once into the run's folder, about 0.3 MB each
+    heldout_clips: int = Field(default=300, gt=0)  # only looked at
+    channels: tuple[int, int, int] = (40, 64, 96)  # width at strides 2, 4 and 8
+    depths: tuple[int, int, int] = (2, 2, 2)  # blocks at strides 2, 4 and 8
+
+
 class TrainConfig(Section):
     """One training loop. A step is one optimizer update over batch_size * accumulation * ranks clips."""
 
@@ -169,11 +178,12 @@ class TrainConfig(Section):
 
 
 class TrainSections(Section):
-    """The three training loops of the recipe."""
+    """The three training loops of the recipe, and the exam's judge."""
 
     conditioner: TrainConfig = TrainConfig()
     vae: TrainConfig = TrainConfig()
     dit: TrainConfig = TrainConfig()
+    judge: TrainConfig = TrainConfig()
 
 
 class SampleConfig(Section):
@@ -200,6 +210,7 @@ class Config(Section):
     vae_loss: VAELossConfig = VAELossConfig()
     dit: DiTConfig = DiTConfig()
     flow: FlowConfig = FlowConfig()
+    judge: JudgeConfig = JudgeConfig()
     train: TrainSections = TrainSections()
     sample: SampleConfig = SampleConfig()
 

@@ -9,7 +9,8 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
     """A dataset of clip items ("id", "index", "pixel_values", "captions", "fps", "scene"), by index.
 
     Args:
-        data: what to open and at which shape.
+        data: what to open and at which shape: the built-in corpus, a folder of its clips rendered once
+            (`diorama.rendered`), a manifest, or a folder of videos.
         seed: of the built-in corpus.
         split: another split than `data.split`. A folder or manifest keeps about every 50th file for "heldout".
 
@@ -33,6 +34,11 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
             supersample=data.supersample,
             fps_choices=data.fps_choices,
         )
+    from .diorama.rendered import RenderedClips, is_rendered
+
+    if is_rendered(data.source):
+        shape = {"height": data.height, "width": data.width, "num_frames": data.num_frames, "fps": data.fps}
+        return RenderedClips(data.source, **shape, seed=seed, split=split)
     from .clips import ClipDataset
 
     return ClipDataset(

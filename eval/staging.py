@@ -1,7 +1,7 @@
 """True scenes of prompts: what is asked is shown exactly; what is not asked varies, or is plain on a clean stage.
 
-The ceilings of the exam are the judges' scores on these scenes, and the pixel judge learns from scenes made here too
-(of other prompts and seeds).
+The ceilings of the exam are the judges' scores on these scenes, and the pixel judge learns from scenes made here
+too (of other prompts and seeds).
 """
 
 from ..data.diorama.directing import EVENT_SIZES, stage_event, stage_halves
@@ -83,7 +83,8 @@ def _draw(draws: Draws, prompt: ExamPrompt, seed: int, clean: bool) -> Scene | N
         if asked.then:
             main, second = stage_halves(
                 draws, main, main.motion.action, asked.then, direction=asked.direction or "",
-                then_direction=asked.then_direction or "", colour_to=asked.colour_to, speed=asked.speed or "normal",
+                then_direction=asked.then_direction or "", colour_to=asked.colour_to,
+                speed=asked.speed or "normal",
             )  # fmt: skip
             things = (main,)
         if asked.count and asked.count > 1:
@@ -133,7 +134,9 @@ def _subject(draws: Draws, asked: AskedObject, clean: bool, size: Size | None = 
     for _ in range(60):
         thing = draw_thing(draws, asked.kind, asked.colour or draws.choice(COLOURS), size, action, place)
         motion = thing.motion
-        if motion.direction != (asked.direction or motion.direction) or motion.speed != (asked.speed or motion.speed):
+        if motion.direction != (asked.direction or motion.direction) or motion.speed != (
+            asked.speed or motion.speed
+        ):
             continue
         if asked.colour_to and action == "change colour":
             motion = motion.model_copy(update={"colour_to": asked.colour_to})
@@ -145,7 +148,9 @@ def _subject(draws: Draws, asked: AskedObject, clean: bool, size: Size | None = 
 def _plain_thing(draws: Draws, asked: AskedObject, size: Size) -> SceneObject:
     """Another object than the first, doing what is asked of it or standing."""
     action = asked.motion or "stand"
-    return draw_thing(draws, asked.kind, asked.colour or draws.choice(COLOURS), asked.size or size, action, (0, 0, 0))
+    return draw_thing(
+        draws, asked.kind, asked.colour or draws.choice(COLOURS), asked.size or size, action, (0, 0, 0)
+    )
 
 
 def _companion(draws: Draws, main: SceneObject, asked: AskedObject) -> SceneObject:

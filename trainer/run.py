@@ -133,7 +133,7 @@ def _check_same_run(path: Path, config: Config, stage: str) -> None:
     if not path.is_file():
         return
     before, now = (_flatten(c.model_dump(mode="json")) for c in (load_config(path), config))
-    ignored = [f"train.{other}." for other in ("conditioner", "vae", "dit") if other != stage] + [
+    ignored = [f"train.{other}." for other in ("conditioner", "vae", "dit", "judge") if other != stage] + [
         "name",
         "sample.",
     ]
