@@ -67,8 +67,7 @@ def _act(draws: Draws, scene: Scene, form: int, speed: bool, several: bool = Fal
         event = scene.pair_events[0]
         other = _article(_name(draws, scene, scene.objects[event.second], False))
         deed = f"{draws.choice(EVENT_VERBS[event.event])[form]} {other}"
-        told = way and event.event != "orbit"
-        return f"{_verb(draws, scene, thing, form, speed, several)} and {deed}" if told else deed
+        return f"{_verb(draws, scene, thing, form, speed, several)} and {deed}" if way else deed
     act = _verb(draws, scene, thing, form, speed, several)
     if second:
         then = _verb(draws, scene, thing, form, speed, several, second)
@@ -163,7 +162,8 @@ def _short(draws: Draws, scene: Scene) -> str:
 
 
 def _medium(draws: Draws, scene: Scene) -> str:
-    words = [_subject(draws, scene, draws.chance(0.7)), _act(draws, scene, 0, True, _is_row(scene))]
+    way = not any(event.event == "orbit" for event in scene.pair_events)
+    words = [_subject(draws, scene, draws.chance(0.7)), _act(draws, scene, 0, True, _is_row(scene), way)]
     words.append(_place(draws, scene))
     if scene.background != "plain":
         words.append(draws.choice(BACKGROUND_WORDS[scene.background]))
@@ -241,35 +241,35 @@ def _sentence(text: str) -> str:
 
 
 def facts(scene: Scene) -> dict[str, object]:
-    """The scene's attributes by name, for exact evaluation. What there is none of is "".
+    """The scene's attributes by name, for exact evaluation. What there is none of, or cannot be told, is "".
 
     "motion", "direction" and "speed" are of the clip, or of its first half where "then" follows in the second.
     """
-    thing, second = scene.objects[0], second_motion(scene)
-    colour_to = thing.motion.colour_to or (second.colour_to if second else None)
+    thing, second, hueless = scene.objects[0], second_motion(scene), scene.style in COLOURLESS
     return {
         "object": thing.kind,
-        "colour": thing.colour,
+        "colour": "" if hueless else thing.colour,
         "size": thing.size,
         "motion": thing.motion.action,
         "direction": thing.motion.direction,
         "speed": thing.motion.speed,
-        "colour_to": colour_to or "",
+        "colour_to": thing.motion.colour_to or "",
         "then": second.action if second else "",
         "then_direction": second.direction if second else "",
+        "then_colour_to": (second.colour_to or "") if second else "",
         "material": thing.material,
         "pattern": thing.pattern,
         "style": scene.style,
         "event": scene.pair_events[0].event if scene.pair_events else "",
         "floor": scene.floor,
         "background": scene.background,
-        "time_of_day": scene.time_of_day,
+        "time_of_day": "" if hueless else scene.time_of_day,
         "camera": scene.camera.move,
         "count": len(scene.objects),
         "objects": [
             {
                 "object": each.kind,
-                "colour": each.colour,
+                "colour": "" if hueless else each.colour,
                 "motion": each.motion.action,
                 "relation": each.relation,
                 "material": each.material,

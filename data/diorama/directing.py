@@ -14,6 +14,7 @@ the caller's. `sight.in_sight` then tells whether all is well in the picture; mo
 import math
 
 from .draws import Draws
+from .motions import SWING_CLEARANCE
 from .objects import SHAPES
 from .scene import (
     COLOURS,
@@ -107,13 +108,13 @@ def stage_event(
     direction = direction or draws.choice(SIDES)
     side = -1 if direction == "left" else 1
     first = _mover(draws, first, direction, circling=event == "orbit")
-    both = {"chase": direction, "meet": OPPOSITE[direction]}
+    both: dict[Event, Direction] = {"chase": direction, "meet": OPPOSITE[direction]}
     if event in both:
         paced = second.motion.model_copy(update={"speed": first.motion.speed})
         second = _mover(draws, second.model_copy(update={"motion": paced}), both[event])
     else:
         second = _stander(draws, second)
-    wide, other, near = half_width(first), half_width(second), reach(first) + reach(second)
+    wide, other = half_width(first), half_width(second)
     x, z = draws.uniform(-0.15, 0.15), draws.uniform(-0.2, 0.2)
     record = PairEvent(event=event, first=0, second=1)
     height = draws.uniform(1.15, 1.4)
@@ -132,7 +133,7 @@ def stage_event(
     if event == "orbit":
         turn = draws.choice(("clockwise", "counterclockwise"))
         begin = draws.choice((0.0, 180.0)) + draws.uniform(-8, 8)
-        radius = round(near + draws.uniform(0.2, 0.35), 4)
+        radius = round(max(reach(first), wide) + max(reach(second), other) + draws.uniform(0.2, 0.35), 4)
         record = record.model_copy(update={"amount": radius, "angle": begin, "turn": turn})
         sideways = math.radians(begin + 180)
         second = _put(second, x, z)
@@ -141,7 +142,7 @@ def stage_event(
         span = radius + reach(first)
         return (first, second), record, _camera(draws, (first, second), (x - span, x + span), 5.6, height + 0.7)
     if event == "chase":
-        rate, gap = RATES[event][first.motion.speed], near + draws.uniform(0.3, 0.45)
+        rate, gap = RATES[event][first.motion.speed], wide + other + draws.uniform(0.35, 0.5)
         first, second = _put(first, x - side * gap / 2, z, rate + 0.08), _put(second, x + side * gap / 2, z, rate)
         ends = (x - side * (gap / 2 + rate + 0.08 + wide), x + side * (gap / 2 + rate + other))
     elif event == "meet":
@@ -170,7 +171,7 @@ def _mover(draws: Draws, thing: SceneObject, direction: Direction, circling: boo
     ways: tuple[Action, ...] = TRAVELS[thing.kind] or (("slide",) if circling else ())
     if not ways:
         raise ValueError(f"a {thing.kind} cannot travel; it can only be the second of an event in which it stands")
-    flat = [way for way in ways if way != "hop"] or list(ways)
+    flat: list[Action] = [way for way in ways if way != "hop"] or list(ways)
     action = thing.motion.action if thing.motion.action in ways else draws.choice(flat)
     height = 0.3 if action == "hop" else 0.0
     motion = Motion(action=action, direction=direction, speed=thing.motion.speed, height=height)
@@ -244,8 +245,9 @@ def stage_halves(
     if not then_direction and then == action:
         then_direction = OPPOSITE.get(first.direction, "")
     second = _half_motion(draws, thing, then, then_direction, colour_to, speed if then == action else "normal")
-    if then == "fall" and action == "rise":
-        second = second.model_copy(update={"height": first.height})
+    if then == "fall" and action in ("rise", "swing"):  # from where it rose to; a pendulum hangs in the air
+        height = first.height if action == "rise" else max(second.height - SWING_CLEARANCE - 0.2, 0.5)
+        second = second.model_copy(update={"height": round(height, 4)})
     looks = first if action in TRAVEL or then not in TRAVEL or thing.kind in ("robot", "snowman") else second
     yaw = draw_yaw(draws, thing.kind, looks)
     x, y, z = thing.position

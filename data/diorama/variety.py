@@ -91,7 +91,8 @@ def draw_turns(draws: Draws, scene: Scene) -> Scene:
     speed: Speed = draws.weighted({"normal": 0.7, "fast": 0.3})
     moved, second = stage_halves(draws, main, main.motion.action, draws.weighted(weights), speed=speed)
     x, _, z = (after - before for after, before in zip(moved.position, main.position, strict=True))
-    things, seconds = [moved], [second]
+    things: list[SceneObject] = [moved]
+    seconds: list[Motion | None] = [second]
     for thing in others:
         row = thing.relation == "in a row"
         if row:
@@ -111,7 +112,7 @@ def draw_pair(draws: Draws, scene: Scene) -> Scene:
     kind = draws.choice(GOERS)
     sails = "sail" in TRAVELS[kind]
     able: tuple[Kind, ...] = GOERS if event in ("chase", "meet") else SCREENS if event == "pass behind" else KINDS
-    kinds = [k for k in able if k not in (kind, "airplane") and (not sails or k in FLOATING)]
+    kinds: list[Kind] = [k for k in able if k not in (kind, "airplane") and (not sails or k in FLOATING)]
     colour = draws.choice(COLOURS)
     others: list[Colour] = [c for c in COLOURS if c != colour]
     sizes = draws.weighted(EVENT_SIZES[event])

@@ -48,9 +48,13 @@ def test_every_object_is_seen(index: int, level: int, split):
     scene = sample_scene(2, index, split=split, difficulty=(level, level))
     clip = render(scene, **SMALL, supersample=1)
     area, shown = clip.tracks.area, clip.tracks.visibility
-    assert bool((shown[0] > 0.3).all()), "the subject is hidden or out of frame"
-    assert float(area[0].amax()) > 0.008
-    assert bool(((shown > 0.2).float().mean(1) >= 0.6).all())
+    if scene.pair_events:  # one may hide the other for a while
+        assert bool((shown[:, [0, -1]] > 0.5).all()), "an object is hidden or out of frame at an end"
+        assert float(area.amax(1).amin()) > 0.003
+    else:
+        assert bool((shown[0] > 0.3).all()), "the subject is hidden or out of frame"
+        assert float(area[0].amax()) > 0.008
+        assert bool(((shown > 0.2).float().mean(1) >= 0.6).all())
     for number in range(len(scene.objects)):
         assert float((clip.object_ids == number + 1).float().mean()) == pytest.approx(
             float(area[number].mean()), abs=1e-6
@@ -73,8 +77,8 @@ def test_tracks_go_the_way_the_scene_says(index: int, level: int):
     scene = sample_scene(6, index, difficulty=(level, level))
     clip = render(scene, **SMALL, supersample=1)
     motion, track = scene.objects[0].motion, clip.tracks.centres[0]
-    if scene.camera.move != "static":
-        return
+    if scene.camera.move != "static" or scene.pair_events or any(scene.second_motions):
+        return  # for those see test_diorama_events
     if motion.direction in ("left", "right"):
         steps = track[:, 0].diff() * (1 if motion.direction == "right" else -1)
         assert bool((steps > 0.2).all())

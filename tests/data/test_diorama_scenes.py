@@ -10,7 +10,18 @@ from pydantic import ValidationError
 
 from kinema.data.diorama import VOCABULARY, Scene, captions, facts, heldout_pairs, is_heldout, sample_scene
 from kinema.data.diorama.captions import COLOUR_WORDS, KIND_WORDS, PLURALS
-from kinema.data.diorama.scene import ACTIONS, COLOURS, KINDS, MOVES, TRAVEL
+from kinema.data.diorama.scene import (
+    ACTIONS,
+    COLOURLESS,
+    COLOURS,
+    EVENTS,
+    KINDS,
+    MATERIALS,
+    MOVES,
+    PATTERNS,
+    STYLES,
+    TRAVEL,
+)  # fmt: skip
 
 LEVELS = [(0, 0), (1, 1), (2, 2), (3, 3), (0, 3)]
 scenes = st.builds(
@@ -20,6 +31,7 @@ scenes = st.builds(
     st.sampled_from(["train", "heldout"]),
     st.sampled_from(LEVELS),
 )
+ALL_COLOUR_WORDS = {word for options in COLOUR_WORDS.values() for word in options}
 PROPERTY = settings(max_examples=60, deadline=None)
 
 
@@ -68,7 +80,11 @@ def test_captions_stay_within_the_vocabulary_and_name_what_there_is(scene: Scene
     nouns = {w for w in KIND_WORDS[thing.kind]} | {PLURALS.get(w, w + "s") for w in KIND_WORDS[thing.kind]}
     for text in told.values():
         assert words(text) <= set(VOCABULARY)
-        assert words(text) & set(COLOUR_WORDS[thing.colour])
+        if scene.style in COLOURLESS:
+            assert not words(text.lower().replace("black and white", "")) & ALL_COLOUR_WORDS
+            assert not words(text) & {"night", "day", "sunset", "dawn", "daylight", "evening", "stars", "morning"}
+        else:
+            assert words(text) & set(COLOUR_WORDS[thing.colour])
         assert words(text) & nouns
         assert "  " not in text and "{" not in text
         assert not re.search(r"\ba [aeiou]|\ban [^aeiou]", text.lower())
@@ -76,7 +92,10 @@ def test_captions_stay_within_the_vocabulary_and_name_what_there_is(scene: Scene
         direction = thing.motion.direction
         if direction in ("left", "right", "clockwise", "counterclockwise"):
             assert direction in words(told[level])
-        if direction in ("left", "right") and len(scene.objects) == 1 and scene.camera.move == "static":
+        if scene.pair_events and scene.pair_events[0].event == "orbit":
+            continue
+        alone = len(scene.objects) == 1 and not any(scene.second_motions)
+        if direction in ("left", "right") and alone and scene.camera.move == "static":
             assert ({"left", "right"} - {direction}).isdisjoint(words(told[level]))
         if thing.motion.colour_to:
             assert words(told[level]) & set(COLOUR_WORDS[thing.motion.colour_to])
@@ -94,10 +113,17 @@ def test_wording_varies_with_the_seed():
 @given(scenes)
 def test_facts_and_motions_agree_with_the_scene(scene: Scene):
     found, thing = facts(scene), scene.objects[0]
-    assert (found["object"], found["colour"], found["floor"]) == (thing.kind, thing.colour, scene.floor)
+    assert (found["object"], found["floor"], found["style"]) == (thing.kind, scene.floor, scene.style)
+    assert (found["material"], found["pattern"]) == (thing.material, thing.pattern)
+    assert found["event"] == (scene.pair_events[0].event if scene.pair_events else "")
     assert found["count"] == len(scene.objects)
-    for each in scene.objects:
+    assert found["colour"] in (("",) if scene.style in COLOURLESS else (thing.colour,))
+    circling = [e.first for e in scene.pair_events if e.event == "orbit"]
+    for number, each in enumerate(scene.objects):
         travels = each.motion.action in TRAVEL
+        if number in circling:
+            assert travels and each.motion.direction == ""
+            continue
         assert travels == (each.motion.direction in ("left", "right", "towards", "away"))
         assert (each.motion.action == "spin") == (each.motion.direction in ("clockwise", "counterclockwise"))
         assert travels <= (each.motion.rate > 0)
@@ -112,8 +138,15 @@ def test_levels_hold_what_they_promise():
         assert len(sample_scene(5, index, difficulty=(2, 2)).objects) <= 2
 
 
-def test_the_corpus_shows_every_kind_colour_action_and_camera_move():
+def test_the_corpus_shows_every_kind_colour_action_camera_move_finish_style_and_event():
     drawn = [sample_scene(1, index, difficulty=(2, 3)) for index in range(300)]
+    assert {thing.material for s in drawn for thing in s.objects} == set(MATERIALS)
+    assert {thing.pattern for s in drawn for thing in s.objects} == set(PATTERNS)
+    assert not any(t.material != "matte" and t.pattern != "plain" for s in drawn for t in s.objects)
+    assert {s.style for s in drawn} == set(STYLES) and all(s.level == 3 for s in drawn if s.style != "realistic")
+    assert {event.event for s in drawn for event in s.pair_events} == set(EVENTS)
+    for share in (sum(map(bool, (s.pair_events for s in drawn))), sum(any(s.second_motions) for s in drawn)):
+        assert 0.08 < share / len(drawn) < 0.23
     assert {thing.kind for s in drawn for thing in s.objects} == set(KINDS)
     assert {thing.colour for s in drawn for thing in s.objects} == set(COLOURS)
     assert {thing.motion.action for s in drawn for thing in s.objects} == set(ACTIONS)
