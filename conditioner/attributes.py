@@ -15,7 +15,9 @@ from ..data.diorama.captions import (
     DIRECTION_WORDS,
     FLOOR_WORDS,
     KIND_WORDS,
+    MATERIAL_WORDS,
     OVER_WORDS,
+    PATTERN_WORDS,
     SIZE_WORDS,
     SPEED_WORDS,
     TIME_WORDS,
@@ -70,6 +72,9 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
         name: f"(?P<{name}>{'|'.join(sorted(phrases, key=len, reverse=True))})"
         for name, phrases in _wordings().items()
     }
+    finish = "|".join(
+        word for table in (MATERIAL_WORDS, PATTERN_WORDS) for words in table.values() for word in words
+    )
     return tuple(
         re.compile(rf"\b{pattern}\b")
         for pattern in (
@@ -77,7 +82,7 @@ def _patterns() -> tuple[re.Pattern[str], ...]:
             one["time_of_day"],
             one["background"],
             one["floor"],
-            f"(?:{one['size']} )?(?:{one['colour']} )?{one['object']}",
+            f"(?:{one['size']} )?(?:(?:{finish}) )?(?:{one['colour']} )?{one['object']}",
             f"{one['motion']}(?: {one['direction']})?(?: {one['speed']})?",
         )
     )

@@ -15,7 +15,7 @@ from ..data.manifest import captions_of
 def some_captions(data: DataConfig, dataset: Any, clips: int) -> list[str]:
     """Captions at all levels, and facts, of up to `clips` clips, in order; without rendering or decoding them."""
     count = min(clips, len(dataset))
-    if data.source == "diorama":
+    if hasattr(dataset, "describe"):  # Diorama, rendered on demand or before
         described = [dataset.describe(i) for i in range(count)]
         found = [each["captions"] | {"facts": fact_text(each["scene"])} for each in described]
     else:
@@ -48,10 +48,10 @@ def fact_text(scene: str) -> str:
     found = facts_of(scene)
     if found is None:
         return ""
-    things = [f"{thing['colour']} {thing['object']} {thing['motion']}" for thing in found["objects"]]
+    things = [f"{thing['colour']} {thing['object']} {thing['motion']}".strip() for thing in found["objects"]]
     things[0] += f" {found['direction']}" if found["direction"] else ""
     words = [*things, found["floor"], found["time_of_day"], f"camera {found['camera']}"]
-    return ", ".join(words).replace("_", " ")
+    return ", ".join(word for word in words if word).replace("_", " ")
 
 
 def fact_keys(scenes: Iterable[str]) -> torch.Tensor:

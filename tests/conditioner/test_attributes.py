@@ -40,7 +40,7 @@ def stated(name, value, caption):
         "time_of_day": [TIME_WORDS],
         "camera": [CAMERA_WORDS],
     }
-    phrases = [phrase for table in tables[name] for phrase in table[value]]
+    phrases = [phrase for table in tables[name] if value for phrase in table[value]]
     spaced = [f" {' '.join(re.findall('[a-z]+', text.lower()))} " for text in (caption, *phrases)]
     return any(phrase in spaced[0] for phrase in spaced[1:])
 
@@ -64,12 +64,17 @@ def test_all_that_shorter_captions_state_is_read_and_nothing_else(difficulty, le
         said = read_facts(caption)
         for name, value in said.items():
             assert value in ("", truth[name]), (name, caption)
+        untold = (
+            ("motion", "direction") if truth["event"] and (level == "short" or truth["event"] == "orbit") else ()
+        )
         for name in ALWAYS[level]:
-            assert said[name] == truth[name], (name, caption)
+            assert said[name] == truth[name] or name in untold, (name, caption)
         for name in ("size", "floor", "background", "time_of_day", "camera"):
             assert bool(said[name]) == stated(name, truth[name], caption), (name, caption)
-        # Of a row that stands, "three stars in a row" is the one wording without a verb.
-        assert said["motion"] or (truth["motion"] == "stand" and " in a row" in caption), caption
+        # Of a row that stands, "three stars in a row" is the one wording without a verb; what does something to
+        # another need not say how it goes.
+        row = truth["motion"] == "stand" and " in a row" in caption
+        assert said["motion"] or row or truth["event"], caption
 
 
 def test_one_object_does_not_lend_its_words_to_another():

@@ -24,7 +24,7 @@ def test_facts_are_short_and_name_every_object():
         text, found = fact_text(scene), facts_of(scene)
         assert text == text.lower() and "_" not in text
         for thing in found["objects"]:
-            assert f"{thing['colour']} {thing['object']}" in text
+            assert f"{thing['colour']} {thing['object']}".strip() in text
         assert found["floor"].replace("_", " ") in text and found["direction"] in text
     assert fact_text("") == ""
 
