@@ -105,13 +105,23 @@ def build_parser() -> argparse.ArgumentParser:
     caption.add_argument("--captioner", type=Path, default=None, help="default: the packaged captioner")
     caption.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
 
-    evaluate = commands.add_parser("eval", help="measure how well a checkpoint follows prompts, from pixels")
-    evaluate.add_argument("checkpoint", nargs="?", default=None, help="default: the packaged checkpoint")
+    evaluate = commands.add_parser("eval", help="let a checkpoint sit the exam: does it do what prompts say?")
+    evaluate.add_argument("checkpoint", nargs="*", help="one, or two to compare (default: the packaged one)")
     evaluate.add_argument("--out", type=Path, default=Path("runs/eval"))
-    evaluate.add_argument("--prompts", type=int, default=32, help="how many prompts")
-    evaluate.add_argument("--seed", type=int, default=0)
+    evaluate.add_argument("--quick", action="store_true", help="24 prompts instead of the whole exam")
+    evaluate.add_argument("--list", default="full", help="full, test, probe, dev, quick, or a file of prompts")
+    evaluate.add_argument("--prompts", type=int, default=None, help="only the first so many of the list")
+    evaluate.add_argument(
+        "--repeats", type=int, default=None, help="clips a prompt (default: 4 of full, else 1 or 2)"
+    )
+    evaluate.add_argument(
+        "--clips", type=Path, default=None, help="a folder of videos named after the prompts' ids"
+    )
+    evaluate.add_argument("--partial", action="store_true", help="with --clips: judge what is there")
+    evaluate.add_argument("--seed", type=int, default=0, help="which sitting: another shares no noise with it")
     evaluate.add_argument("--steps", type=int, default=None)
     evaluate.add_argument("--guidance", type=float, default=None)
+    evaluate.add_argument("--workers", type=int, default=None, help="reading processes (default: one a core)")
     evaluate.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps (default: the best there is)")
     evaluate.add_argument("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
     evaluate.add_argument("--quiet", action="store_true", help="no progress bars")

@@ -31,19 +31,10 @@ DEEPER = 0.045  # of the picture's height: a difference of where things stand th
 
 def answer(reading: Reading, prompt: ExamPrompt) -> dict[str, bool]:
     """For each attribute that the prompt asks, whether the clip shows it. A thing that is missing answers no."""
-    found = match(reading, prompt.objects)
-    first = found[0]
-    words = said(reading, prompt, found)
-    asked = prompt.asked
-    verdicts = {name: words.get(name) == word for name, word in asked.items()}
-    if "relation" in asked:
-        verdicts["relation"] = all(
-            first is not None and other is not None and relation(first, other) == thing.relation
-            for thing, other in zip(prompt.objects, found)
-            if thing.relation
-        )
-    if "event" in asked:
-        verdicts["event"] = prompt.event in events(first, found[1])
+    words = said(reading, prompt)
+    verdicts = {name: words.get(name) == word for name, word in prompt.asked.items()}
+    if "event" in verdicts:  # several may hold
+        verdicts["event"] = prompt.event in words["event"].split(", ")
     return verdicts
 
 
@@ -64,9 +55,11 @@ def _likeness(thing: Thing, asked: AskedObject) -> float:
     return kind + (0.8 * float(thing.colour[COLOURS.index(asked.colour)]) if asked.colour else 0.0)
 
 
-def said(reading: Reading, prompt: ExamPrompt, found: Sequence[Thing | None]) -> dict[str, str]:
-    """The words that the clip shows, for all attributes but relation and event."""
+def said(reading: Reading, prompt: ExamPrompt) -> dict[str, str]:
+    """The words that the clip shows for what the prompt asks, joined as in `ExamPrompt.asked`."""
+    found = match(reading, prompt.objects)
     first = found[0]
+    things = list(zip(found, prompt.objects))
     words = {
         "count": str(reading.count),
         "camera": _word(MOVES, reading.camera),
@@ -76,23 +69,27 @@ def said(reading: Reading, prompt: ExamPrompt, found: Sequence[Thing | None]) ->
         "style": _word(STYLES, reading.style),
         "object": " + ".join("nothing" if thing is None else _word(KINDS, thing.kind) for thing in found),
         "colour": " + ".join(
-            "nothing" if thing is None else colours(thing, one)
-            for thing, one in zip(found, prompt.objects)
-            if one.colour
+            "nothing" if thing is None else colours(thing, one) for thing, one in things if one.colour
         ),
+        "relation": " + ".join(
+            "nothing" if thing is None or first is None else relation(first, thing)
+            for thing, one in things
+            if one.relation
+        ),
+        "event": ", ".join(sorted(events(first, found[-1]))) if prompt.event else "",
     }
-    if first is None:
-        return words
-    turns = prompt.objects[0].then is not None
-    return words | {
-        "motion": _word(MOTIONS, first.halves[0] if turns else first.motion),
-        "then": _word(MOTIONS, first.halves[1]),
-        "direction": _word(DIRECTIONS, first.half_directions[0] if turns else first.direction),
-        "speed": _word(SPEEDS, first.speed),
-        "size": _word(SIZES, first.size),
-        "material": _word(MATERIALS, first.material),
-        "pattern": _word(PATTERNS, first.pattern),
-    }
+    if first is not None:
+        turns = prompt.objects[0].then is not None
+        words |= {
+            "motion": _word(MOTIONS, first.halves[0] if turns else first.motion),
+            "then": _word(MOTIONS, first.halves[1]),
+            "direction": _word(DIRECTIONS, first.half_directions[0] if turns else first.direction),
+            "speed": _word(SPEEDS, first.speed),
+            "size": _word(SIZES, first.size),
+            "material": _word(MATERIALS, first.material),
+            "pattern": _word(PATTERNS, first.pattern),
+        }
+    return {name: words.get(name, "nothing") or "none" for name in prompt.asked}
 
 
 def colours(thing: Thing, asked: AskedObject) -> str:

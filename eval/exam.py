@@ -1,93 +1,335 @@
-"""Clips and their prompts in, a report out: words measured, attributes scored.
+"""The exam: clips of the prompts, true clips of the same prompts, both read by the judges; a report comes out.
 
-    report = evaluate_clips(clips, load_prompts())
+    report = examine(pipe, full_list(), out="runs/exam", repeats=4)
 
-`kinema eval` and the speedrun do this with a checkpoint's clips; any other system's clips can sit it too.
+Three systems are read in the same way: the samples, the true clips (their score is the judge's ceiling), and the
+true clips after the model's autoencoder (the ceiling of any sample of this model). Everything made is kept in
+`out`, so that a stopped exam goes on where it was: clips/, truth/, vae/ hold the clips, readings/ what the judge
+said of them.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, Literal
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 from tqdm import tqdm
 
-from .pixels import MOST_FRAMES, measure, working_size
-from .prompts import ExamPrompt, true_scenes
-from .score import summarise
+from .answers import answer, said
+from .foreign import find_clips
+from .judge.pixel import PixelJudge
+from .judge.reading import Reading
+from .judge.similar import SimilarityJudge
+from .outcome import build_report
+from .questions import ExamPrompt, clip_seed, digest, load_prompts
+from .sampling import Wanted, deciding, exam_settings, sample_clips
+from .sitting import Sitting, deal_prompts, take_answers
+from .staging import stage
+from .store import Clip, ClipStore, ReadingStore
 
-ATTRIBUTES = ("object", "colour", "moving", "direction", "time", "floor")
+if TYPE_CHECKING:
+    from ..pipeline.pipeline import KinemaPipeline
+
+FULL = ("probe", "test")
+REPEATS = {"quick": 1, "dev": 2, "full": 4}  # clips of each prompt
+DEALS = 8  # other prompts that each clip is held to, for chance
+TRUTH_SIDE = 64  # pixels on the shorter side of true clips beside foreign ones: what the judge sees
+LONGEST_TRUTH = 65  # frames
+Seen = Mapping[tuple[str, int], tuple[Clip, Reading]]  # by prompt id and seed
 
 
-def evaluate_clips(
-    clips: Sequence[np.ndarray],
+@dataclass(frozen=True)
+class Shape:
+    """Of true clips."""
+
+    height: int
+    width: int
+    num_frames: int
+    fps: float
+
+
+def prompts_of(name: str) -> list[ExamPrompt]:
+    """The prompts of "full" (probes and test), "quick", "dev", another list, or a file."""
+    names = FULL if name == "full" else (name,)
+    return [prompt for each in names for prompt in load_prompts(each)]
+
+
+def wanted_clips(prompts: Sequence[ExamPrompt], repeats: int, seed: int = 0) -> list[Wanted]:
+    """Every prompt `repeats` times, with its seeds; sitting `seed` shares no noise with another."""
+    return [(prompt, clip_seed(prompt, seed * 1000 + number)) for number in range(repeats) for prompt in prompts]
+
+
+def examine(
+    pipe: "KinemaPipeline",
     prompts: Sequence[ExamPrompt],
     *,
-    fps: float = 8.0,
-    truth: Sequence[np.ndarray] | Literal["diorama"] | None = "diorama",
-    settings: dict[str, Any] | None = None,
-    progress: bool = False,
+    out: str | Path,
+    list_name: str,
+    repeats: int = 4,
+    seed: int = 0,
+    num_inference_steps: int | None = None,
+    guidance_scale: float | None = None,
+    command: str = "",
+    batch_size: int = 8,
+    workers: int | None = None,
+    measures: bool = True,
+    progress: bool = True,
 ) -> dict[str, Any]:
-    """Measure clips, and true clips beside them, and score what the prompts asked.
+    """Let a pipeline sit the exam.
 
     Args:
-        clips: uint8 (T, H, W, 3), one per prompt; shapes may differ.
-        prompts: what was asked, in the same order.
-        fps: frames per second of the clips; the true clips last as long.
-        truth: true clips in the same order; "diorama" renders them; None leaves out ceiling and share.
-        settings: how the clips were made, copied into the report.
-        progress: show a bar.
+        pipe: its own size, length and frame rate are used.
+        prompts: what to ask.
+        out: folder of everything that is made.
+        list_name: of the prompts, for the report.
+        repeats: clips of each prompt.
+        seed: the sitting; see `wanted_clips`.
+        num_inference_steps, guidance_scale: None: the checkpoint's own.
+        command: what makes the report again, for the report.
+        batch_size: clips sampled at once.
+        workers: processes that render and read; None: one per core, 0: this one.
+        measures: also quality and physics (`measures`).
+        progress: show bars.
 
     Returns:
-        What report.json holds: "settings"; "attributes", name to {n, score, chance, ceiling, share}, each mark
-        {value, low, high} or null; "prompts", one entry each with what was asked and measured.
+        The report, see `outcome`.
+    """
+    out = Path(out)
+    settings = exam_settings(pipe, num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+    wanted = wanted_clips(prompts, repeats, seed)
+    store = ClipStore(out / "clips", deciding(settings))
+    sample_clips(pipe, wanted, settings, store, batch_size=batch_size, progress=progress)
+    shape = Shape(settings["height"], settings["width"], settings["num_frames"], settings["frame_rate"])
+    truth = true_clips(wanted, shape, out / "truth", workers=workers, progress=progress)
+    vae = reconstructions(pipe, wanted, truth, settings, out / "vae", progress=progress)
+    settings |= {"repeats": repeats, "sitting": seed}
+    return _report(
+        prompts,
+        {"samples": (wanted, store), "truth": (wanted, truth), "vae": (wanted, vae)},
+        out=out, name=str(settings["model"]), command=command, settings=settings, list_name=list_name,
+        workers=workers, measures=measures, progress=progress,
+    )  # fmt: skip
+
+
+def examine_clips(
+    source: str | Path,
+    prompts: Sequence[ExamPrompt],
+    *,
+    out: str | Path,
+    list_name: str,
+    partial: bool = False,
+    command: str = "",
+    workers: int | None = None,
+    measures: bool = True,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Let any system's video files sit the exam; see `foreign.find_clips` for how they are named.
+
+    Args and result as of `examine`. True clips are rendered at 64 pixels, as long as the longest clip of the
+    system.
 
     Raises:
-        ValueError: other numbers of clips and prompts, or a clip that cannot be measured.
+        ValueError: clips that belong to no prompt, or prompts without a clip unless `partial`.
     """
-    if len(clips) != len(prompts) or len(prompts) < 2:
-        raise ValueError(
-            f"there are {len(clips)} clips of {len(prompts)} prompts; it needs one clip a prompt, at least 2"
-        )
-    if isinstance(truth, str):
-        truth = true_clips(prompts, clips, fps, progress=progress)
-    every = [*clips, *(truth or ())]
-    found = [measure(clip) for clip in tqdm(every, "measuring", unit="clip", disable=not progress, leave=False)]
-    measured, true = found[: len(clips)], found[len(clips) :]
-
-    attributes = {}
-    for name in ATTRIBUTES:
-        asking = [number for number, prompt in enumerate(prompts) if name in prompt.asked]
-        if len(asking) < 2:
-            continue
-        result = summarise(
-            [prompts[number].asked[name] for number in asking],
-            [measured[number].words[name] for number in asking],
-            [true[number].words[name] for number in asking] if true else None,
-        )
-        attributes[name] = result.to_dict()
-    entries = []
-    for number, (prompt, mine) in enumerate(zip(prompts, measured)):
-        entry: dict[str, Any] = {"prompt": prompt.text, "asked": prompt.asked, "measured": mine.words}
-        if true:
-            entry["true"] = true[number].words
-        entries.append(entry | {"details": asdict(mine) | {"travel": list(mine.travel)}})
-    return {"settings": dict(settings or {}), "attributes": attributes, "prompts": entries}
+    out = Path(out)
+    found = find_clips(source, prompts, partial=partial)
+    kept = [prompts[number] for number in sorted({clip.prompt for clip in found})]
+    wanted = [(prompts[clip.prompt], clip.seed) for clip in found]
+    store = ClipStore(out / "clips", {"source": str(Path(source).resolve())})
+    seconds, rate = 0.0, 8.0
+    for clip, (prompt, seed) in zip(tqdm(found, "decoding", unit="clip", disable=not progress), wanted):
+        frames = store.read(prompt, seed)
+        if frames is None:
+            frames = clip.read()
+            store.write(prompt, seed, frames)
+        seconds = max(seconds, (len(frames.frames) - 1) / frames.fps)
+    count = min(LONGEST_TRUTH, 1 + round(seconds * rate))
+    shape = Shape(TRUTH_SIDE, TRUTH_SIDE, max(2, count), rate)
+    truth = true_clips(wanted, shape, out / "truth", workers=workers, progress=progress)
+    return _report(
+        kept,
+        {"samples": (wanted, store), "truth": (wanted, truth)},
+        out=out, name=str(source), command=command, settings={"source": str(source)}, list_name=list_name,
+        workers=workers, measures=measures, progress=progress,
+    )  # fmt: skip
 
 
 def true_clips(
-    prompts: Sequence[ExamPrompt], like: Sequence[np.ndarray], fps: float, *, progress: bool = False
-) -> list[np.ndarray]:
-    """Diorama's own clips of the prompts, as long as the clips `like`, at the size at which clips are measured."""
+    wanted: Sequence[Wanted], shape: Shape, folder: Path, *, workers: int | None = None, progress: bool = True
+) -> ClipStore:
+    """A true clip beside every wanted one, staged by its seed."""
+    store = ClipStore(folder, {"diorama": 1, **vars(shape)}, decided_by="record")
+    todo = [pair for pair in wanted if store.read(*pair) is None]
+    _each(_render, [(store, shape, *pair) for pair in todo], "true clips", workers, progress)
+    return store
+
+
+def _render(task: tuple[ClipStore, Shape, ExamPrompt, int]) -> None:
     from ..data.diorama import render
 
-    clips = []
-    scenes = true_scenes(prompts)
-    pairs = tqdm(zip(scenes, like), "true clips", len(scenes), unit="clip", disable=not progress, leave=False)
-    for scene, clip in pairs:
-        frames = min(len(clip), MOST_FRAMES)
-        height, width = working_size(*clip.shape[1:3])
-        rate = fps * (frames - 1) / max(len(clip) - 1, 1)
-        made = render(scene, height=height, width=width, num_frames=frames, fps=rate, supersample=2)
-        clips.append(made.frames.numpy())
-    return clips
+    store, shape, prompt, seed = task
+    made = render(stage(prompt, seed), **vars(shape), supersample=2)
+    store.write(prompt, seed, Clip(made.frames.numpy(), shape.fps))
+
+
+def reconstructions(
+    pipe: "KinemaPipeline",
+    wanted: Sequence[Wanted],
+    truth: ClipStore,
+    settings: Mapping[str, Any],
+    folder: Path,
+    *,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> ClipStore:
+    """The true clips, encoded and decoded by the pipeline's autoencoder."""
+    from ..vae.latents import decode_latents, encode_latents
+
+    facts = deciding(dict(settings))
+    store = ClipStore(folder, facts and {**facts, "reconstructed": 1}, decided_by="record")
+    todo = [pair for pair in wanted if store.read(*pair) is None]
+    bar = tqdm(
+        total=len(wanted),
+        initial=len(wanted) - len(todo),
+        desc="through the VAE",
+        unit="clip",
+        disable=not progress,
+    )
+    with bar, torch.inference_mode():
+        for start in range(0, len(todo), batch_size):
+            batch = todo[start : start + batch_size]
+            clips = [_kept(truth, prompt, seed) for prompt, seed in batch]
+            pixels = torch.stack([torch.from_numpy(clip.frames.copy()) for clip in clips])
+            pixels = (pixels.permute(0, 4, 1, 2, 3) / 127.5 - 1).to(pipe.vae.device, pipe.vae.dtype)
+            made = decode_latents(pipe.vae, encode_latents(pipe.vae, pixels))
+            made = ((made + 1) * 127.5).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 4, 1).cpu().numpy()
+            for (prompt, seed), frames, clip in zip(batch, made, clips, strict=True):
+                store.write(prompt, seed, Clip(frames, clip.fps))
+            bar.update(len(batch))
+    return store
+
+
+def read_clips(
+    pairs: Iterable[Wanted], store: ClipStore, folder: Path, *, workers: int | None = None, progress: bool = True
+) -> list[Reading]:
+    """The pixel judge's reading of each clip, in order; readings are kept in `folder`."""
+    tasks = [(store, folder, prompt, seed) for prompt, seed in pairs]
+    return _each(_read, tasks, f"reading {store.folder.name}", workers, progress)
+
+
+def _read(task: tuple[ClipStore, Path, ExamPrompt, int]) -> Reading:
+    store, folder, prompt, seed = task
+    readings = ReadingStore(folder, _judge_name(), Reading)
+    return readings.get(f"{prompt.id}-{seed}", _kept(store, prompt, seed), _judge().read)
+
+
+@cache
+def _judge() -> PixelJudge:
+    return PixelJudge.from_pretrained()
+
+
+@cache
+def _judge_name() -> str:
+    return _judge().fingerprint
+
+
+def _kept(store: ClipStore, prompt: ExamPrompt, seed: int) -> Clip:
+    clip = store.read(prompt, seed)
+    if clip is None:
+        raise RuntimeError(f"{store.path(prompt, seed)} was made and is gone; repeat the command to make it again")
+    return clip
+
+
+def _each(
+    work: Callable[[Any], Any], tasks: Sequence[Any], title: str, workers: int | None, progress: bool
+) -> list[Any]:
+    """The results of `work` on each task, in order, under a bar; in processes of one thread each."""
+    count = (os.cpu_count() or 1) if workers is None else workers
+    bar = tqdm(total=len(tasks), desc=title, unit="clip", disable=not progress or not tasks)
+    results = []
+    if count < 2 or len(tasks) < 64:
+        with bar:
+            for task in tasks:
+                results.append(work(task))
+                bar.update()
+        return results
+    with bar, ProcessPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        for result in pool.map(work, tasks, chunksize=8):
+            results.append(result)
+            bar.update()
+    return results
+
+
+def _report(
+    prompts: Sequence[ExamPrompt],
+    systems: Mapping[str, tuple[Sequence[Wanted], ClipStore]],
+    *,
+    out: Path,
+    name: str,
+    command: str,
+    settings: dict[str, Any],
+    list_name: str,
+    workers: int | None,
+    measures: bool,
+    progress: bool,
+) -> dict[str, Any]:
+    places = {prompt.id: number for number, prompt in enumerate(prompts)}
+    deals = deal_prompts(prompts, DEALS)
+    answers, seen = {}, {}
+    for system, (wanted, store) in systems.items():
+        found = read_clips(wanted, store, out / "readings" / system, workers=workers, progress=progress)
+        pairs = list(zip(wanted, found, strict=True))
+        triples = [(places[prompt.id], seed, reading) for (prompt, seed), reading in pairs]
+        answers[system] = take_answers(triples, prompts, answer, deals if system == "samples" else None)
+        seen[system] = {(prompt.id, seed): reading for (prompt, seed), reading in pairs}
+    sitting = Sitting(tuple(prompts), **answers, deals=DEALS)
+    by_id = {prompt.id: prompt for prompt in prompts}
+    reads = {key: said(reading, by_id[key[0]]) for key, reading in seen["samples"].items()}
+    similar = SimilarityJudge.from_pretrained() if measures else None
+    return build_report(
+        sitting,
+        reads,
+        name=name,
+        command=command,
+        settings=settings,
+        list_name=f"{list_name} ({digest(prompts)})",
+        judges={"pixel": _judge_name()} | ({"similarity": similar.fingerprint} if similar else {}),
+        measures=_measures(prompts, systems, seen, similar) if similar else None,
+    )
+
+
+def _measures(
+    prompts: Sequence[ExamPrompt],
+    systems: Mapping[str, tuple[Sequence[Wanted], ClipStore]],
+    seen: Mapping[str, Mapping[tuple[str, int], Reading]],
+    similar: SimilarityJudge,
+) -> dict[str, dict[str, Any]]:
+    from .measures import measures
+
+    def both(system: str) -> dict[tuple[str, int], tuple[Clip, Reading]]:
+        wanted, store = systems[system]
+        return {(p.id, seed): (_kept(store, p, seed), seen[system][p.id, seed]) for p, seed in wanted}
+
+    return measures(both("samples"), both("truth"), prompts, features=_features(similar))
+
+
+def _features(similar: SimilarityJudge) -> Callable[[Sequence[Clip]], np.ndarray]:
+    """Clips of any rates to features."""
+
+    def features(clips: Sequence[Clip]) -> np.ndarray:
+        rates = sorted({clip.fps for clip in clips})
+        found: dict[int, np.ndarray] = {}
+        for rate in rates:
+            own = [number for number, clip in enumerate(clips) if clip.fps == rate]
+            found |= dict(zip(own, similar.video_features([clips[n].frames for n in own], rate), strict=True))
+        return np.stack([found[number] for number in range(len(clips))])
+
+    return features
+
+
+__all__ = ["examine", "examine_clips", "prompts_of", "true_clips", "wanted_clips"]

@@ -150,14 +150,14 @@ def write_arrays(path: str | Path, key: str, arrays: Mapping[str, Any]) -> None:
         np.savez_compressed(file, allow_pickle=False, **{KEY: np.asarray(key)}, **plain)
 
 
-def read_arrays(path: str | Path, key: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a file; None if there is none, it is damaged, or it has another key."""
+def read_arrays(path: str | Path, key: str | None) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None if there is none, it is damaged, or it has another key. Key None takes any."""
     try:
         with zipfile.ZipFile(path) as whole:
             if whole.testzip() is not None:  # damage is found here, not while numpy makes arrays of it
                 return None
         with np.load(path, allow_pickle=False) as arrays:
-            if str(arrays[KEY]) != key:
+            if key is not None and str(arrays[KEY]) != key:
                 return None
             return {name: arrays[name] for name in arrays.files if name != KEY}
     except DAMAGE:

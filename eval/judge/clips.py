@@ -157,7 +157,7 @@ def _render(task: tuple[int, int, int]) -> list[tuple[str, dict[str, np.ndarray]
 
 
 def colour_labels(scene: Scene) -> np.ndarray:
-    """(K, T) uint8: the number of each object's colour at each frame; 255 while it turns, or where none can be told."""
+    """(K, T) uint8: the number of each object's colour at each frame; 255 while it turns or cannot be told."""
     labels = np.full((SLOTS, FRAMES), NONE, np.uint8)
     if scene.style in COLOURLESS:
         return labels

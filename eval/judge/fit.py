@@ -139,7 +139,7 @@ HEADS = ("motion", "direction", "speed", "size")
 
 
 def _labels(scene: Scene, place: int, part: int) -> dict[str, int]:
-    """Labels of an object over the whole clip (part 0) or a half (1, 2); motion -100 where there is no one word."""
+    """Labels of an object over the whole clip (part 0) or a half (1, 2); motion -100 where no word fits."""
     thing = scene.objects[place]
     second = scene.second_motions[place] if place < len(scene.second_motions) else None
     events = {place: event.event for event in scene.pair_events for place in (event.first, event.second)}
@@ -254,7 +254,7 @@ def _fit(model: nn.Module, loss_of: Any, groups: list[Tensor], epochs: int, batc
                 schedule.step()
                 optimizer.zero_grad()
                 bar.update()
-                bar.set_postfix(loss=f"{float(loss):.3f}", refresh=False)
+                bar.set_postfix(loss=f"{loss.item():.3f}", refresh=False)
     model.eval()
 
 

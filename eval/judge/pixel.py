@@ -12,9 +12,10 @@ from typing import cast
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from ...data.diorama.scene import COLOURS, KINDS
+from ...pipeline.provenance import fingerprint
 from .flow import background_flow
 from .hue import hue_word
 from .labeller import FrameLabeller, Labels
@@ -53,13 +54,16 @@ class PixelJudge:
 
     def save_pretrained(self, folder: str | Path, dtype: torch.dtype = torch.float16) -> None:
         """Write the judge's three parts; float16 halves the files."""
-        for name, part in (
-            ("labeller", self.labeller),
-            ("thing_reader", self.things),
-            ("camera_reader", self.camera),
-        ):
-            part.to(dtype).save_pretrained(Path(folder) / name)
-            part.float()
+        parts = {"labeller": self.labeller, "thing_reader": self.things, "camera_reader": self.camera}
+        for name, part in parts.items():
+            nn.Module.to(part, dtype)  # diffusers' own `to` warns
+            part.save_pretrained(Path(folder) / name)
+            nn.Module.to(part, torch.float32)
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of its weights."""
+        return fingerprint([self.labeller, self.things, self.camera]) or "unknown"
 
     @torch.inference_mode()
     def read(self, frames: np.ndarray, fps: float) -> Reading:
