@@ -17,6 +17,7 @@ import numpy as np
 from ..data.diorama.scene import COLOURS, KINDS
 from ..data.files import atomic_path
 from . import drawings
+from .drawings import Detail
 from .outcome import to_json
 from .questions import MOTIONS, ExamPrompt
 from .sitting import ClipAnswers, Sitting
@@ -24,6 +25,8 @@ from .style import document
 
 LARGEST = 1_500_000  # bytes of a page
 SHOWN = 24  # worst clips, and as many typical ones
+DETAILS = [Detail(80, 1), Detail(60, 1), Detail(40, 1), Detail(50, 0.5), Detail(30, 0.5), Detail(30, 0.25)]
+NO_WORD = "none"  # in a heat table: nothing was found, or not one word
 TIER_NAMES = {"P": "Probes", "A": "Tier A", "B": "Tier B", "C": "Tier C"}
 TIER_MEANINGS = {
     "P": "One question at a time on a plain stage: still camera (but for camera probes), by day, solid and matte.",
@@ -51,6 +54,8 @@ MEANINGS = {
     "style": "how the picture is drawn",
 }
 Frames = Callable[[ExamPrompt, int], np.ndarray | None]  # prompt, seed → uint8 (T, H, W, 3)
+Draw = Callable[[Detail], str]  # HTML, with its pictures as finely as asked
+Pieces = list[str | Draw]
 
 
 def write_card(out: str | Path, report: Mapping[str, Any], frames: Frames, truth: Frames | None = None) -> Path:
@@ -72,8 +77,8 @@ def write_card(out: str | Path, report: Mapping[str, Any], frames: Frames, truth
     parts = [*_head(report, sitting), *_tables(report), *_measures(report), *_plots(report, sitting, clips)]
     pictures = [_sheets(sitting, frames), _worst(clips, frames, truth), _typical(clips, frames, truth)]
 
-    def page(quality: int) -> str:
-        drawn = [piece if isinstance(piece, str) else piece(quality) for some in pictures for piece in some]
+    def page(detail: Detail) -> str:
+        drawn = [piece if isinstance(piece, str) else piece(detail) for some in pictures for piece in some]
         return document(f"Exam: {report['name']}", [*parts, *drawn, *_foot(report)])
 
     return save(out / "report.html", fitted(page))
@@ -113,8 +118,8 @@ def shown_clips(report: Mapping[str, Any]) -> list[Shown]:
     ]
 
 
-def figure(clip: Shown, sources: Sequence[Frames | None]) -> Callable[[int], str]:
-    """A clip's pictures, one row from each source, with what was asked and what was read; by picture quality."""
+def figure(clip: Shown, sources: Sequence[Frames | None]) -> Draw:
+    """A clip's pictures, one row from each source, with what was asked and what was read."""
     found = [source(clip.prompt, clip.answers.seed) for source in sources if source is not None]
     rows = [frames for frames in found if frames is not None]
     picture = drawings.strip(rows) if rows else None
@@ -129,22 +134,22 @@ def figure(clip: Shown, sources: Sequence[Frames | None]) -> Callable[[int], str
     )
     alt = f"Frames of the clip of: {clip.prompt.text}"
 
-    def draw(quality: int) -> str:
-        shown = drawings.image(picture, alt, quality) if picture else "<p class=muted>The clip is not kept.</p>"
+    def draw(detail: Detail) -> str:
+        shown = drawings.image(picture, alt, detail) if picture else "<p class=muted>The clip is not kept.</p>"
         return f"<figure>{shown}{caption}</figure>"
 
     return draw
 
 
-def fitted(page: Callable[[int], str]) -> str:
-    """The page with pictures of the highest quality that keeps it within 1.5 MB."""
+def fitted(page: Draw) -> str:
+    """The page with the finest pictures that keep it within 1.5 MB."""
     size = 0
-    for quality in (80, 65, 50, 35, 20, 8):
-        text = page(quality)
+    for detail in DETAILS:
+        text = page(detail)
         size = len(text.encode())
         if size <= LARGEST:
             return text
-    raise ValueError(f"the page has {size} bytes at the lowest picture quality; it needs to be at most {LARGEST}")
+    raise ValueError(f"the page has {size} bytes with the coarsest pictures; it needs to be at most {LARGEST}")
 
 
 def save(path: Path, text: str) -> Path:
@@ -248,21 +253,16 @@ def _plots(report: Mapping[str, Any], sitting: Sitting, clips: Sequence[Shown]) 
         "<h3>How much of its prompt a clip shows</h3><p>Share of the asked attributes that are right.</p>"
     )
     parts.append(f'<div class="wide">{drawings.histogram(series)}</div>')
-    parts.append("<h2>What was read for what was asked</h2><p>Samples only; prompts with one object.</p>")
+    parts.append("<h2>What was read for what was asked</h2><p>Samples of prompts with one object.</p>")
     for name, order in (("colour", COLOURS), ("object", KINDS), ("motion", MOTIONS)):
-        pairs = [
-            (clip.prompt.asked[name], clip.read[name])
-            for clip in clips
-            if name in clip.prompt.asked and clip.read.get(name) and len(clip.prompt.objects) == 1
-        ]
+        one = [clip for clip in clips if len(clip.prompt.objects) == 1]
+        asked = [(clip.prompt.asked.get(name, ""), clip.read.get(name, "")) for clip in one]
+        pairs = [(word, read if read in order else NO_WORD) for word, read in asked if word in order and read]
         if pairs:
             parts.append(
                 drawings.heat_table(pairs, order, f"{name}: rows asked, columns read, {len(pairs)} clips")
             )
     return parts
-
-
-Pieces = list[str | Callable[[int], str]]
 
 
 def _sheets(sitting: Sitting, frames: Frames) -> Pieces:
@@ -277,7 +277,7 @@ def _sheets(sitting: Sitting, frames: Frames) -> Pieces:
             sheet, alt = drawings.mosaic(tiles), f"{name}: middle frames of {len(tiles)} clips"
             parts += [
                 f"<h3>{name}</h3>",
-                lambda quality, sheet=sheet, alt=alt: drawings.image(sheet, alt, quality),
+                lambda detail, sheet=sheet, alt=alt: drawings.image(sheet, alt, detail),
             ]
     return parts
 

@@ -8,12 +8,23 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
+from .questions import ATTRIBUTES
+
 Estimate = Mapping[str, float]
+
+
+class Detail(NamedTuple):
+    """How finely a page keeps its pictures."""
+
+    quality: int  # of WebP, 0 to 100
+    scale: float  # of their sides
+
+
 SHAPES = {"P": "circle", "A": "square", "B": "diamond", "C": "triangle"}
 
 
@@ -84,9 +95,8 @@ def share_plot(tiers: Mapping[str, Mapping[str, Any]], names: Mapping[str, str])
         tiers: "marks" of a report.
         names: tier to what the legend calls it.
     """
-    attributes = list(
-        dict.fromkeys(a for tier in tiers.values() for a, m in tier["attributes"].items() if m["share"])
-    )
+    shared = {name for tier in tiers.values() for name, mark in tier["attributes"].items() if mark["share"]}
+    attributes = [name for name in ATTRIBUTES if name in shared]
     step, left, width = 11, 90, 560
     row = step * len(tiers) + 10
     height = row * len(attributes) + 50
@@ -237,10 +247,12 @@ def mosaic(frames: Sequence[np.ndarray], columns: int = 20, tile: int = 54) -> I
     return picture
 
 
-def image(picture: Image.Image, alt: str, quality: int) -> str:
-    """A picture within the page, as WebP."""
+def image(picture: Image.Image, alt: str, detail: Detail) -> str:
+    """A picture within the page, as WebP; it is shown at its own size also where it is stored smaller."""
+    kept = (max(1, round(detail.scale * picture.width)), max(1, round(detail.scale * picture.height)))
     buffer = io.BytesIO()
-    picture.save(buffer, format="WEBP", quality=quality, method=4)
+    stored = picture if kept == picture.size else picture.resize(kept, Image.Resampling.BOX)
+    stored.save(buffer, format="WEBP", quality=detail.quality, method=2)
     data = base64.b64encode(buffer.getvalue()).decode()
     size = f'width="{picture.width}" height="{picture.height}"'
     return f'<img alt="{escape(alt)}" {size} loading="lazy" src="data:image/webp;base64,{data}">'

@@ -100,7 +100,7 @@ class Sitting:
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries for JSON; answers under other prompts become strings of 0 and 1."""
         plain: dict[str, Any] = {
-            "prompts": [prompt.model_dump(exclude_none=True) for prompt in self.prompts],
+            "prompts": [prompt.model_dump(mode="json", exclude_none=True) for prompt in self.prompts],
             "deals": self.deals,
             "deal_seed": self.deal_seed,
         }

@@ -26,7 +26,7 @@ table { border-collapse: collapse; margin: .75rem 0; font-variant-numeric: tabul
 caption { text-align: left; color: var(--muted); padding-bottom: .25rem; }
 th, td { text-align: left; padding: .3rem .75rem .3rem 0; border-bottom: 1px solid var(--line);
   vertical-align: top; }
-th { font-weight: 600; } td.n, th.n { text-align: right; white-space: nowrap; }
+th { font-weight: 600; } tbody th { min-width: 8rem; } td.n, th.n { text-align: right; white-space: nowrap; }
 td.n small { display: block; }
 svg { display: block; } svg text { fill: var(--text); font: 12px system-ui, sans-serif; }
 svg .muted { fill: var(--muted); }
@@ -38,6 +38,7 @@ svg .muted { fill: var(--muted); }
 .C { fill: var(--vae); }
 table.heat { font-size: 11px; }
 table.heat th, table.heat td { padding: .1rem .25rem; border: 1px solid var(--line); }
+table.heat tbody th { min-width: 0; white-space: nowrap; font-weight: 400; }
 table.heat td { text-align: right; background: rgb(var(--heat) / calc(var(--w, 0) * .55)); min-width: 1.6rem; }
 table.heat td.same { outline: 2px solid var(--text); outline-offset: -2px; }
 table.heat thead th { writing-mode: vertical-rl; transform: rotate(180deg); text-align: left; font-weight: 400; }

@@ -1,12 +1,13 @@
 """Two exams side by side: compare.json and compare.html, with the same prompts drawn for both."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from pathlib import Path
 from typing import Any
 
 from . import drawings
-from .card import TIER_MEANINGS, TIER_NAMES, Frames, figure, fitted, measure_table, save, shown_clips
+from .card import TIER_MEANINGS, TIER_NAMES, Draw, Frames, Pieces, figure, fitted, measure_table, save, shown_clips
+from .drawings import Detail
 from .marks import compare, to_dict
 from .outcome import to_json
 from .sitting import Sitting
@@ -86,8 +87,8 @@ def write_comparison(
         *(f"<p>{escape(r['name'])}</p><pre>{escape(r['command'])}</pre>" for r in (a, b)),
     ]
 
-    def page(quality: int) -> str:
-        drawn = [piece if isinstance(piece, str) else piece(quality) for piece in pictures]
+    def page(detail: Detail) -> str:
+        drawn = [piece if isinstance(piece, str) else piece(detail) for piece in pictures]
         return document(f"{b['name']} against {a['name']}", [*parts, *drawn, *foot])
 
     return save(out / "compare.html", fitted(page))
@@ -141,7 +142,7 @@ def _table(tier: str, found: Mapping[str, Any]) -> str:
 
 def _changed(
     a: Mapping[str, Any], b: Mapping[str, Any], frames_a: Frames | None, frames_b: Frames | None
-) -> Sequence[str | Callable[[int], str]]:
+) -> Pieces:
     """The clips of both that differ most in how much is right."""
     if frames_a is None or frames_b is None:
         return []
@@ -149,10 +150,10 @@ def _changed(
     both = sorted(set(before) & set(after))
     gains = {name: after[name].right - before[name].right for name in both}
 
-    def pair(name: str) -> list[Callable[[int], str]]:
+    def pair(name: str) -> Pieces:
         return [_titled("A", figure(before[name], [frames_a])), _titled("B", figure(after[name], [frames_b]))]
 
-    parts: list[str | Callable[[int], str]] = []
+    parts: Pieces = []
     for title, sign in (("gained most", 1), ("lost most", -1)):
         chosen = sorted((name for name in both if sign * gains[name] > 0), key=lambda name: -sign * gains[name])
         if chosen:
@@ -162,5 +163,5 @@ def _changed(
     return parts
 
 
-def _titled(title: str, draw: Callable[[int], str]) -> Callable[[int], str]:
-    return lambda quality: f"<div><b>{title}</b>{draw(quality)}</div>"
+def _titled(title: str, draw: Draw) -> Draw:
+    return lambda detail: f"<div><b>{title}</b>{draw(detail)}</div>"
