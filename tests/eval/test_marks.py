@@ -148,17 +148,16 @@ def test_shuffled_labels_give_share_nought_and_a_constant_model_too():
 
 
 def test_intervals_cover_the_truth_about_as_often_as_they_say():
-    skill, covered, widths = 0.5, 0, []
-    for world in range(100):
+    skill, worlds, covered, widths = 0.5, 80, 0, []
+    for world in range(worlds):
         rng = np.random.default_rng(world)
-        share = (
-            marks(sit(rng, make_prompts(rng, 60, "A"), skill, seeds=2), draws=300)["A"].attributes["colour"].share
-        )
+        tier = marks(sit(rng, make_prompts(rng, 50, "A"), skill, deals=4), draws=200)["A"]
+        share = tier.attributes["colour"].share
         assert share is not None
         covered += share.low <= skill <= share.high
         widths.append(share.high - share.low)
-    assert 0.89 <= covered / 100 <= 0.99
-    assert np.mean(widths) < 0.35
+    assert 0.87 <= covered / worlds < 1
+    assert np.mean(widths) < 0.45
 
 
 def test_seeds_of_one_prompt_are_not_taken_for_new_prompts():
@@ -238,7 +237,7 @@ def test_false_alarms_are_rare():
     for world in range(60):
         rng = np.random.default_rng(world)
         prompts = make_prompts(rng, 40, "A")
-        a, b = (sit(rng, prompts, 0.5) for _ in range(2))
+        a, b = (sit(rng, prompts, 0.5, deals=4) for _ in range(2))
         alarms += compare(a, b, draws=200)["A"].attributes["colour"].verdict != "no difference"
     assert alarms <= 8
 
