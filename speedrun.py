@@ -10,7 +10,7 @@ Five steps, each of which is skipped when it is finished, so the same command go
     2. vae           causal autoencoder
     3. dit           every clip through the autoencoder, once; then the denoiser, on latents and captions
     4. checkpoint    one diffusers folder with everything
-    5. eval          prompt-following measured from pixels; then RUN/report.html
+    5. eval          a quick exam of 24 prompts; then RUN/report.html
 """
 
 import argparse
@@ -199,11 +199,13 @@ def _evaluate(config: Config, out: Path) -> dict[str, Any]:
     from kinema.eval.command import evaluate
     from kinema.pipeline.command import load
 
-    return evaluate(load(str(out / "checkpoint"), quiet=True), out=out / "eval")
+    pipe = load(str(out / "checkpoint"), quiet=True)
+    return evaluate(pipe, "quick", out=out / "eval", measures=False, workers=0)
 
 
 def write_report(config: Config, out: Path) -> Path:
     """One self-contained page: settings, times, loss curves, sheets and the exam."""
+    from kinema.eval.outcome import text_table
     from kinema.eval.page import curve, page, picture, table
 
     times = json.loads((out / "times.json").read_text())
@@ -223,7 +225,7 @@ def write_report(config: Config, out: Path) -> Path:
         sheets = sorted((folder / "samples").glob("*.png"))
         parts += [picture(path) for path in sheets[-1:]]
     parts += ["<h2>exam</h2>", picture(out / "eval" / "sheet.png")]
-    parts.append(f"<pre>{json.dumps(json.loads((out / 'eval' / 'report.json').read_text()), indent=1)}</pre>")
+    parts.append(f"<pre>{text_table(json.loads((out / 'eval' / 'report.json').read_text()))}</pre>")
     parts += ["<h2>recipe</h2>", f"<pre>{dump_config(config)}</pre>"]
     path = out / "report.html"
     path.write_text(page(f"Kinema speedrun: {config.name}", parts))

@@ -21,20 +21,30 @@ from ..data.diorama.scene import (
     TIMES_OF_DAY,
 )
 from .judge.reading import DIRECTIONS, SIZES, SPEEDS, Reading, Thing
-from .questions import MOTIONS, AskedObject, ExamPrompt, motion_word
+from .questions import MOTIONS, AskedObject, ExamPrompt
 
 LEAST_MATCH = 0.05  # of kind and colour: below it a thing is not taken for an asked object of several
 NEAR = 0.35  # of two things' mean width: a gap at which they have met or run into each other
 GONE = 0.06  # of the picture's width: the least way that counts as going
-DEEPER = 0.045  # of the picture's height: a difference of where things stand that counts as behind or before
+DEEPER = 0.02  # of the picture's height: a difference of where things stand that counts as behind or before
+BESIDE = 0.08  # of the picture's width: how far off sideways counts as beside
+
+# Prompts ask for the ends of a scale only: slow or fast, small or large.
+ENDS = np.array([1.0, 0.0, 1.0])
+# What the networks saw most in training they expect too much: matte and plain things, and things that go nowhere.
+# These weights of the first word were chosen on the development prompts' true clips.
+RARE = np.array([0.2, 1.0, 1.0, 1.0])
+GOING = np.array([0.1, 1.0, 1.0, 1.0, 1.0])
 
 
 def answer(reading: Reading, prompt: ExamPrompt) -> dict[str, bool]:
     """For each attribute that the prompt asks, whether the clip shows it. A thing that is missing answers no."""
     words = said(reading, prompt)
     verdicts = {name: words.get(name) == word for name, word in prompt.asked.items()}
-    if "event" in verdicts:  # several may hold
-        verdicts["event"] = prompt.event in words["event"].split(", ")
+    for name in ("relation", "event"):  # several may hold
+        if name in verdicts:
+            asked, found = prompt.asked[name].split(" + "), words[name].split(" + ")
+            verdicts[name] = all(word in some.split(", ") for word, some in zip(asked, found, strict=True))
     return verdicts
 
 
@@ -72,7 +82,7 @@ def said(reading: Reading, prompt: ExamPrompt) -> dict[str, str]:
             "nothing" if thing is None else colours(thing, one) for thing, one in things if one.colour
         ),
         "relation": " + ".join(
-            "nothing" if thing is None or first is None else relation(first, thing)
+            "nothing" if thing is None or first is None else ", ".join(relations(first, thing))
             for thing, one in things
             if one.relation
         ),
@@ -83,11 +93,11 @@ def said(reading: Reading, prompt: ExamPrompt) -> dict[str, str]:
         words |= {
             "motion": _word(MOTIONS, first.halves[0] if turns else first.motion),
             "then": _word(MOTIONS, first.halves[1]),
-            "direction": _word(DIRECTIONS, first.half_directions[0] if turns else first.direction),
-            "speed": _word(SPEEDS, first.speed),
-            "size": _word(SIZES, first.size),
-            "material": _word(MATERIALS, first.material),
-            "pattern": _word(PATTERNS, first.pattern),
+            "direction": _word(DIRECTIONS, (first.half_directions[0] if turns else first.direction) * GOING),
+            "speed": _word(SPEEDS, first.speed * ENDS),
+            "size": _word(SIZES, first.size * ENDS),
+            "material": _word(MATERIALS, first.material * RARE),
+            "pattern": _word(PATTERNS, first.pattern * RARE),
         }
     return {name: words.get(name, "nothing") or "none" for name in prompt.asked}
 
@@ -98,27 +108,28 @@ def colours(thing: Thing, asked: AskedObject) -> str:
     return f"{first} to {_word(COLOURS, thing.last_colour)}" if asked.colour_to else first
 
 
-def relation(first: Thing, other: Thing) -> str:
-    """Where the other stands, as seen from the first: left of, right of, behind, in front of or on top of it.
+def relations(first: Thing, other: Thing) -> list[str]:
+    """Where the other stands, as seen from the first; "behind" and "right of" may hold at once.
 
-    Judged in the middle of the clip. Things on the same floor stand lower in the picture the nearer they are.
+    Judged in the middle of the clip. Things on one floor stand lower in the picture the nearer they are; a thing
+    that bounces or rises stands where it is lowest.
     """
     middle = slice(len(first.area) // 4, max(len(first.area) // 4 + 1, 3 * len(first.area) // 4))
-    one, two = (
-        np.nanmedian(thing.boxes[middle if (thing.area[middle] > 0).any() else slice(None)], 0)
-        for thing in (first, other)
-    )
+    seen = [thing.boxes[middle] if (thing.area[middle] > 0).any() else thing.boxes for thing in (first, other)]
+    one, two = (np.nanmedian(boxes, 0) for boxes in seen)
     across = (two[0] + two[2] - one[0] - one[2]) / 2
-    deeper = two[3] - one[3]  # positive: lower in the picture, nearer
+    foot, other_foot = (float(np.nanquantile(thing.boxes[:, 3], 0.85)) for thing in (first, other))
+    deeper = other_foot - foot  # positive: lower in the picture, nearer
     overlap = min(one[2], two[2]) - max(one[0], two[0])
-    if (
-        overlap > 0.4 * min(one[2] - one[0], two[2] - two[0])
-        and abs(two[3] - one[1]) < 0.25 * (one[3] - one[1]) + 0.04
-    ):
-        return "on top of"
-    if abs(deeper) > DEEPER and abs(deeper) > 0.35 * abs(across):
-        return "behind" if deeper < 0 else "in front of"
-    return "left of" if across < 0 else "right of"
+    resting = abs(two[3] - one[1]) < 0.25 * (one[3] - one[1]) + 0.04
+    if overlap > 0.4 * min(one[2] - one[0], two[2] - two[0]) and resting:
+        return ["on top of"]
+    found = []
+    if abs(across) > BESIDE and abs(across) > abs(deeper):
+        found.append("left of" if across < 0 else "right of")
+    if abs(deeper) > DEEPER:
+        found.append("behind" if deeper < 0 else "in front of")
+    return found
 
 
 def events(first: Thing | None, second: Thing | None) -> set[str]:
@@ -196,4 +207,4 @@ def _word(words: Sequence[str], values: np.ndarray) -> str:
     return words[int(values.argmax())]
 
 
-__all__ = ["answer", "colours", "events", "match", "motion_word", "relation", "said"]
+__all__ = ["answer", "colours", "events", "match", "relations", "said"]

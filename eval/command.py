@@ -11,6 +11,7 @@ that a stopped exam goes on where it was.
 
 import argparse
 import io
+import json
 import shlex
 import sys
 from collections.abc import Sequence
@@ -26,7 +27,7 @@ from .exam import REPEATS, examine, examine_clips, prompts_of, wanted_clips
 from .outcome import text_table
 from .questions import ExamPrompt
 from .store import read_arrays
-from .versus import write_comparison
+from .versus import comparison_table, write_comparison
 
 if TYPE_CHECKING:
     from ..pipeline.pipeline import KinemaPipeline
@@ -71,7 +72,8 @@ def command(args: argparse.Namespace) -> None:
         sys.stdout.write(f"{text_table(reports[-1])}\n{out / 'report.html'}\n")
     if len(reports) == 2:
         page = write_comparison(args.out, *reports, *(_frames(out / "clips") for out in places))
-        sys.stdout.write(f"{page}\n")
+        found = json.loads((args.out / "compare.json").read_text())
+        sys.stdout.write(f"{comparison_table(found)}\n{page}\n")
 
 
 def evaluate(

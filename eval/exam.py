@@ -21,6 +21,7 @@ import torch
 from tqdm import tqdm
 
 from .answers import answer, said
+from .crosscheck import hue_agreement
 from .foreign import find_clips
 from .judge.pixel import PixelJudge
 from .judge.reading import Reading
@@ -315,7 +316,9 @@ def _measures(
         wanted, store = systems[system]
         return {(p.id, seed): (_kept(store, p, seed), seen[system][p.id, seed]) for p, seed in wanted}
 
-    return measures(both("samples"), both("truth"), prompts, features=_features(similar))
+    found = measures(both("samples"), both("truth"), prompts, features=_features(similar))
+    agreement = hue_agreement(seen["samples"], seen["truth"], prompts)
+    return found | ({"hue agreement": agreement} if agreement else {})
 
 
 def _features(similar: SimilarityJudge) -> Callable[[Sequence[Clip]], np.ndarray]:

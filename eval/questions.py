@@ -18,8 +18,9 @@ judges answer.
 import hashlib
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -93,7 +94,7 @@ class ExamPrompt(Fact):
     style: Literal["cartoon", "black and white", "sepia", "pixel art", "sketch"] | None = None
     focus: tuple[str, ...] = ()  # of a probe: the attributes it counts for; () all that it asks
 
-    @property
+    @cached_property
     def asked(self) -> dict[str, str]:
         """Attribute to the asked words. Several objects' words are joined by " + "; all must be right."""
         first, things = self.objects[0], self.objects

@@ -58,7 +58,7 @@ def test_a_recipe_of_two_minutes_follows_its_prompts(tmp_path):
     """What its clips show, measured from pixels, agrees with the prompts far beyond chance."""
     out = tmp_path / "run"
     speedrun(out, "--preset", "cpu-micro")
-    marks = json.loads((out / "eval" / "report.json").read_text())["attributes"]
+    marks = json.loads((out / "eval" / "report.json").read_text())["marks"]["P"]["attributes"]
     for attribute, share in {"colour": 0.1, "floor": 0.5, "time": 0.5}.items():  # of what true clips score
         assert marks[attribute]["share"]["low"] > share, (attribute, marks[attribute])
 
@@ -68,7 +68,7 @@ def test_the_nano_recipe_learns_colours(tmp_path):
     """The README's first look: colours are right far more often than by chance."""
     out = tmp_path / "run"
     speedrun(out, "--preset", "cpu-nano", timeout=3600)
-    marks = json.loads((out / "eval" / "report.json").read_text())["attributes"]
+    marks = json.loads((out / "eval" / "report.json").read_text())["marks"]["P"]["attributes"]
     assert marks["colour"]["share"]["low"] > 0.4, marks["colour"]
     minutes = sum(json.loads((out / "times.json").read_text()).values()) / 60
     sys.stdout.write(f"cpu-nano took {minutes:.1f} minutes\n{json.dumps(marks, indent=1)}\n")

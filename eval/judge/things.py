@@ -15,6 +15,7 @@ LEAST_PEAK = 0.35  # probability of a centre
 PEAK_ROOM = 5.0  # pixels between two centres
 FARTHEST = 9.0  # pixels from where a pixel's arrow ends to the centre that it counts for
 LEAST_PRESENCE = 0.3  # share of the frames in which a thing must be seen
+LEAST_MEAN = 16  # pixels of a thing, on the mean of the frames that show it
 FARTHEST_JUMP = 0.22  # of the picture's shorter side, between two frames; more for each frame unseen
 
 
@@ -49,6 +50,11 @@ class Track:
     def presence(self) -> float:
         """Share of the frames in which it is seen."""
         return sum(found is not None for found in self.instances) / self.length
+
+    @property
+    def mean_pixels(self) -> float:
+        """How many pixels of it are seen, on the mean of the frames that show it."""
+        return float(np.mean([found.pixels for found in self.instances if found is not None]))
 
     def mean(self, name: str, first: int = 0, last: int | None = None) -> np.ndarray:
         """Probabilities from the mean log-probabilities of frames first … last, large views counting more."""
@@ -154,7 +160,7 @@ def link(frames: list[list[Instance]], side: int) -> list[Track]:
             else:
                 tracks.append(Track(len(frames)))
                 tracks[-1].instances[time] = instance
-    tracks = [track for track in tracks if track.presence >= LEAST_PRESENCE]
+    tracks = [t for t in tracks if t.presence >= LEAST_PRESENCE and t.mean_pixels >= LEAST_MEAN]
     return sorted(tracks, key=lambda track: -sum(i.pixels for i in track.instances if i is not None))
 
 

@@ -104,8 +104,8 @@ class LabelledFrames(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         clip, frame = divmod(index, self.length)
         return {
-            "pixels": torch.from_numpy(self.frames[clip, frame]),
-            "ids": torch.from_numpy(self.ids[clip, frame]),
+            "pixels": torch.from_numpy(self.frames[clip, frame].copy()),
+            "ids": torch.from_numpy(self.ids[clip, frame].copy()),
             "centres": torch.from_numpy(self.centres[clip, :, frame].copy()),
             "area": torch.from_numpy(self.area[clip, :, frame].copy()),
             "things": torch.from_numpy(

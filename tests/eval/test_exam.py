@@ -1,60 +1,18 @@
-"""Clips and prompts in, a report out; and `kinema eval` with a real pipeline of random weights."""
+"""The whole exam: of a pipeline of random weights, of true clips as video files, of two checkpoints."""
 
 import json
 
-import numpy as np
 import pytest
 
 from kinema.cli import main
 from kinema.configs import load_config
-from kinema.eval.ceilings import main as ceilings
-from kinema.eval.command import clip_seed, evaluate, fingerprint_of, sample
-from kinema.eval.exam import evaluate_clips, true_clips
-from kinema.eval.prompts import load_prompts
-from kinema.eval.report import text_table, write_report
+from kinema.data.video_io import write_video
+from kinema.eval.command import evaluate
+from kinema.eval.exam import examine, wanted_clips
+from kinema.eval.judge.catch import true_clip
+from kinema.eval.questions import load_prompts
 
-PROMPTS = load_prompts()
-
-
-@pytest.fixture(scope="module")
-def clips() -> list[np.ndarray]:
-    return true_clips(PROMPTS, [np.empty((5, 40, 40, 3), np.uint8)] * len(PROMPTS), fps=2.5)
-
-
-def test_true_clips_reach_the_ceiling_and_shuffled_prompts_fall_to_chance(clips):
-    right = evaluate_clips(clips, PROMPTS, fps=2.5, truth=clips)
-    assert right["prompts"][3]["asked"] == PROMPTS[3].asked
-    assert [entry["measured"] for entry in right["prompts"]] == [entry["true"] for entry in right["prompts"]]
-    shuffled = [clips[number - 5] for number in range(len(clips))]
-    wrong = evaluate_clips(shuffled, PROMPTS, fps=2.5, truth=clips)
-    for name in ("colour", "direction", "time", "floor"):
-        assert right["attributes"][name]["share"]["value"] == pytest.approx(1)
-        assert wrong["attributes"][name]["ceiling"] == right["attributes"][name]["ceiling"]
-    for name in ("colour", "direction"):  # asked by enough prompts for one shuffle to tell
-        assert abs(wrong["attributes"][name]["share"]["value"]) < 0.25
-        assert wrong["attributes"][name]["share"]["high"] < right["attributes"][name]["share"]["low"]
-    assert right["attributes"]["object"]["chance"] is None  # every prompt asks for an object
-
-
-def test_clips_of_other_systems_need_no_truth_and_may_differ_in_shape(clips):
-    report = evaluate_clips([clips[0], clips[1][:, :32]], PROMPTS[:2], truth=None)
-    assert report["attributes"]["colour"]["ceiling"] is None and "true" not in report["prompts"][0]
-    assert "–" in text_table(report)
-    with pytest.raises(ValueError, match="2 clips of 3 prompts"):
-        evaluate_clips(clips[:2], PROMPTS[:3])
-
-
-def test_the_report_holds_every_clip_and_every_verdict(clips, tmp_path):
-    swapped = [clips[1], clips[0], *clips[2:4]]
-    report = evaluate_clips(swapped, PROMPTS[:4], truth=clips[:4], settings={"model": "a <b> & c"})
-    path = write_report(tmp_path / "made", report, swapped, clips[:4])
-    text = path.read_text()
-    assert text.count("data:image/png;base64,") == 4 and "http" not in text
-    assert "a &lt;b&gt; &amp; c" in text and "✗ colour: blue, asked red" in text and "✓ colour: yellow" in text
-    assert json.loads((path.parent / "report.json").read_text()) == report
-    assert (path.parent / "sheet.png").stat().st_size > 1000
-    for line in text_table(report).splitlines()[1:]:
-        assert line.split()[0] in report["attributes"]
+PROMPTS = load_prompts("quick")
 
 
 class Counting:
@@ -73,49 +31,89 @@ class Counting:
         return self.pipe(prompts, **settings)
 
 
-def test_a_stopped_exam_goes_on_and_other_weights_are_sampled_anew(tmp_path):
+@pytest.fixture(scope="module")
+def pipe():
     from kinema.pipeline.build import build_pipeline
 
-    pipe = build_pipeline(load_config("tiny"))
-    asked = PROMPTS[:3]
+    return build_pipeline(load_config("tiny"))
 
-    def exam(pipe, out=tmp_path, **options):
-        options = {"num_inference_steps": 1, "guidance_scale": 1.0, "progress": False, "batch_size": 2} | options
-        return evaluate(pipe, asked, out=out, **options)
 
-    whole = exam(pipe, out=None)
-    assert whole["settings"]["fingerprint"] and whole["prompts"][2]["seed"] == clip_seed(0, 2)
+def exam(pipe, out, **options):
+    given = {"num_inference_steps": 1, "guidance_scale": 1.0, "progress": False, "batch_size": 2, "workers": 0}
+    options = {"list_name": "quick", "repeats": 1, "measures": False} | given | options
+    return examine(pipe, PROMPTS[:4], out=out, **options)
+
+
+def test_a_stopped_exam_goes_on_and_other_weights_are_sampled_anew(pipe, tmp_path):
     stopped = Counting(pipe, stop_after=2)
     with pytest.raises(KeyboardInterrupt):
-        exam(stopped)
+        exam(stopped, tmp_path)
     kept = sorted((tmp_path / "clips").iterdir())
     assert len(kept) == len(stopped.prompts) == 2
     kept[0].write_bytes(kept[0].read_bytes()[:100])  # damaged
     resumed = Counting(pipe)
-    assert exam(resumed) == whole and len(resumed.prompts) == 2
-
-    def sampled(**options) -> int:
-        counted = Counting(pipe)
-        folder = tmp_path / "clips"
-        settings = whole["settings"] | {"fingerprint": fingerprint_of(pipe)} | options
-        sample(counted, asked, settings, folder=folder, progress=False)  # pyright: ignore[reportArgumentType]
-        return len(counted.prompts)
-
-    assert sampled() == 0 and sampled(model="another place") == 0
-    assert sampled(seed=1) == sampled(num_inference_steps=2) == sampled(guidance_scale=2.0) == 3
+    report = exam(resumed, tmp_path)
+    assert len(resumed.prompts) == 3
+    again = Counting(pipe)
+    assert exam(again, tmp_path) == report and not again.prompts
+    assert exam(pipe, tmp_path / "anew")["sitting"] == report["sitting"]
     pipe.transformer.proj_out.weight.data.add_(0.1)
-    assert sampled() == 3
+    other = Counting(pipe)
+    exam(other, tmp_path)
+    assert len(other.prompts) == 4
+    pipe.transformer.proj_out.weight.data.sub_(0.1)
 
 
-def test_too_many_prompts_are_refused_before_anything_loads(tmp_path):
-    ask = ["eval", str(tmp_path / "nothing"), "--prompts", "99", "--out", str(tmp_path)]
-    with pytest.raises(SystemExit, match="99 prompts were asked for"):
+def test_another_sitting_shares_no_seed():
+    first, second = (wanted_clips(PROMPTS, 3, seed) for seed in (0, 1))
+    seeds = [seed for _, seed in (*first, *second)]
+    assert len(set(seeds)) == len(seeds) == 6 * len(PROMPTS)
+
+
+def test_an_untrained_model_scores_like_chance_and_its_card_is_whole(pipe, tmp_path):
+    report = evaluate(
+        pipe, PROMPTS[:8], out=tmp_path, num_inference_steps=1, measures=False, workers=0, progress=False
+    )
+    marks = report["marks"]["P"]["attributes"]
+    assert marks["object"]["ceiling_true"]["value"] >= 0.75 and marks["object"]["score"]["value"] <= 0.4
+    page = (tmp_path / "report.html").read_text()
+    assert "<script src" not in page and "http://" not in page and PROMPTS[0].text in page
+    assert json.loads((tmp_path / "report.json").read_text())["list"] == report["list"]
+    assert (tmp_path / "sheet.png").stat().st_size > 1000
+
+
+def test_true_clips_as_video_files_sit_the_exam_well(tmp_path, capsys):
+    folder = tmp_path / "videos"
+    folder.mkdir()
+    for prompt in PROMPTS[:6]:
+        write_video(folder / f"{prompt.id}.mp4", true_clip(prompt, 3), 8.0)
+    ask = ["eval", "--quick", "--clips", str(folder), "--out", str(tmp_path / "out"), "--quiet", "--workers", "0"]
+    with pytest.raises(SystemExit, match="q07"):
         main(ask)
-    assert not list(tmp_path.iterdir())
+    main([*ask, "--partial"])
+    assert "colour" in capsys.readouterr().out
+    marks = json.loads((tmp_path / "out" / "report.json").read_text())["marks"]["P"]["attributes"]
+    for name in ("object", "colour", "floor"):
+        assert marks[name]["score"]["value"] >= 0.8, (name, marks[name])
 
 
-def test_the_stated_ceilings_can_be_measured_again(capsys):
-    ceilings(["--clips", "3", "--size", "40", "--frames", "5", "--seed", "5"])
-    lines = capsys.readouterr().out.splitlines()
-    assert "colour     100.0 % of 3" in lines and "object     100.0 % of 3" in lines
-    assert lines[-1].startswith("overlap")
+def test_two_checkpoints_are_compared(pipe, tmp_path, capsys):
+    for name in ("one", "two"):
+        pipe.save_pretrained(tmp_path / name)
+    ask = ["eval", str(tmp_path / "one"), str(tmp_path / "two"), "--out", str(tmp_path / "out"), "--quick"]
+    main([*ask, "--prompts", "4", "--steps", "1", "--quiet", "--workers", "0"])
+    found = json.loads((tmp_path / "out" / "compare.json").read_text())
+    verdicts = {each["verdict"] for each in found["differences"]["P"]["attributes"].values() if each}
+    assert verdicts <= {"no difference"} and (tmp_path / "out" / "compare.html").is_file()
+
+
+def test_what_cannot_be_examined_is_refused_before_anything_loads(tmp_path):
+    for words, said in (
+        (["--list", "nothing"], "neither a list of prompts"),
+        (["--quick", "--clips", str(tmp_path / "none")], "none"),
+        (["a", "--clips", str(tmp_path)], "no checkpoint is needed"),
+        (["a", "b", "c"], "3 checkpoints"),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            main(["eval", *words, "--out", str(tmp_path / "out")])
+    assert not (tmp_path / "out").exists()

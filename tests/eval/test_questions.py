@@ -1,0 +1,108 @@
+"""The lists: frozen, balanced, showable, and each prompt in its tier."""
+
+import re
+from collections import Counter
+
+import pytest
+
+from kinema.data.diorama import VOCABULARY, facts
+from kinema.eval.questions import (
+    ATTRIBUTES,
+    ExamPrompt,
+    digest,
+    heldout_facts,
+    load_prompts,
+    motion_word,
+    problems,
+)
+from kinema.eval.staging import stage
+
+FROZEN = {
+    "test": "af87104736619fd0",
+    "dev": "b837a40ae2afedca",
+    "probe": "3291785794c40d82",
+    "quick": "203a1b8cf97858c4",
+}
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_lists_never_change(name):
+    assert digest(load_prompts(name)) == FROZEN[name], f"lists/{name}.jsonl is frozen: exams of it are compared"
+
+
+def test_there_are_400_to_test_200_to_develop_with_and_none_in_both():
+    lists = {name: load_prompts(name) for name in FROZEN}
+    assert {name: len(found) for name, found in lists.items()} == {
+        "test": 400,
+        "dev": 200,
+        "probe": 210,
+        "quick": 24,
+    }
+    texts = Counter(prompt.text.lower() for found in lists.values() for prompt in found)
+    assert max(texts.values()) == 1
+    ids = Counter(prompt.id for found in lists.values() for prompt in found)
+    assert max(ids.values()) == 1
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_every_prompt_can_be_shown_and_stands_in_its_tier(name):
+    for prompt in load_prompts(name):
+        assert not problems(prompt), (prompt.id, problems(prompt))
+        if prompt.tier == "A":
+            words = set(re.findall(r"[a-z]+", prompt.text.lower()))
+            assert words <= {*VOCABULARY, "its", "with"}, (prompt.id, words - set(VOCABULARY))
+        assert (prompt.tier == "B") == bool(heldout_facts(prompt)) or prompt.tier == "P"
+
+
+def test_each_attribute_is_asked_often_enough_for_200_clips_of_4_seeds():
+    asked = Counter((prompt.tier, name) for prompt in load_prompts("test") for name in prompt.asked)
+    for name in ATTRIBUTES:
+        tiers = [tier for tier in "ABC" if asked[tier, name] >= 50]
+        assert tiers, f"{name} is asked often enough in no tier"
+    probes = Counter(name for prompt in load_prompts("probe") for name in prompt.asked)
+    assert all(probes[name] >= 50 for name in ("object", "colour", "motion", "direction", "camera", "count"))
+
+
+@pytest.mark.parametrize("number", range(0, 400, 23))
+def test_a_true_scene_shows_what_its_prompt_asks(number):
+    prompt = load_prompts("test")[number]
+    scene = stage(prompt, 5)
+    found, asked = facts(scene), prompt.objects[0]
+    thing = scene.objects[0]
+    assert thing.kind == asked.kind and thing.colour == (asked.colour or thing.colour)
+    assert thing.size == (asked.size or thing.size) and thing.material == (asked.material or "matte")
+    assert thing.pattern == (asked.pattern or "plain") and scene.floor == (prompt.floor or scene.floor)
+    assert scene.time_of_day == (prompt.time or scene.time_of_day) and scene.style == (prompt.style or "realistic")
+    assert scene.camera.move == (prompt.camera or "static")
+    if asked.motion and not prompt.event:
+        assert motion_word(thing.motion.action) == motion_word(asked.motion)
+        assert thing.motion.direction == (asked.direction or thing.motion.direction)
+    assert found["count"] == (asked.count or len(prompt.objects))
+    assert stage(prompt, 5) == scene and stage(prompt, 6) != scene
+
+
+def test_what_is_no_prompt_is_named_with_its_line(tmp_path):
+    bad = tmp_path / "list.jsonl"
+    bad.write_text(load_prompts("quick")[0].model_dump_json(exclude_none=True) + '\n{"id": "x"}\n')
+    with pytest.raises(ValueError, match=r"line 2 is no prompt: tier"):
+        load_prompts(bad)
+    with pytest.raises(FileNotFoundError, match="neither a list"):
+        load_prompts(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"motion": "roll"}, "cannot roll"),
+        ({"motion": "drive", "direction": "towards", "count": 2}, None),
+        ({"motion": "spin", "direction": "left"}, "no direction"),
+        ({"motion": "stand", "speed": "fast"}, "no speed"),
+        ({"material": "shiny", "pattern": "striped"}, "at once"),
+        ({"colour": "white"}, "held-out"),
+    ],
+)
+def test_what_cannot_be_shown_is_told(change, said):
+    asked = {"kind": "car", "colour": "red"} | change
+    prompt = ExamPrompt.model_validate({"id": "x", "tier": "C", "text": "x", "objects": [asked]})
+    found = " ".join(problems(prompt))
+    assert said in found if said else not found
