@@ -50,7 +50,7 @@ def command(args: argparse.Namespace) -> None:
             raise ValueError("--clips examines videos, so no checkpoint is needed; leave out one of the two")
         report = examine_clips(
             args.clips, prompts, out=args.out, list_name=name, partial=args.partial, command=_shell(),
-            workers=args.workers, progress=not args.quiet,
+            workers=args.workers, measures=name != "quick", progress=not args.quiet,
         )  # fmt: skip
         sys.stdout.write(f"{text_table(report)}\n{_card(args.out, report)}\n")
         return
@@ -66,7 +66,7 @@ def command(args: argparse.Namespace) -> None:
             evaluate(
                 pipe, prompts, out=out, list_name=name, repeats=repeats, seed=args.seed,
                 num_inference_steps=args.steps, guidance_scale=args.guidance, workers=args.workers,
-                progress=not args.quiet,
+                measures=name != "quick", progress=not args.quiet,
             )
         )  # fmt: skip
         sys.stdout.write(f"{text_table(reports[-1])}\n{out / 'report.html'}\n")

@@ -28,6 +28,7 @@ SIDE = 64  # pixels on the shorter side at which clips are read
 RATE = 8.0  # frames per second at which they are read
 LONGEST = 65  # frames
 MULTIPLE = 8  # of the labeller's sides
+VERSION = 2  # of the measurements between the networks: a change of them is another judge
 
 
 class PixelJudge:
@@ -62,8 +63,8 @@ class PixelJudge:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of its weights."""
-        return fingerprint([self.labeller, self.things, self.camera]) or "unknown"
+        """A digest of its weights, and the version of what is measured between them."""
+        return f"{VERSION}-{fingerprint([self.labeller, self.things, self.camera])}"
 
     @torch.inference_mode()
     def read(self, frames: np.ndarray, fps: float) -> Reading:

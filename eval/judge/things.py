@@ -16,6 +16,8 @@ PEAK_ROOM = 5.0  # pixels between two centres
 FARTHEST = 9.0  # pixels from where a pixel's arrow ends to the centre that it counts for
 LEAST_PRESENCE = 0.3  # share of the frames in which a thing must be seen
 LEAST_MEAN = 16  # pixels of a thing, on the mean of the frames that show it
+SHARED = 0.5  # of a track's frames: pieces of one thing are seen together in fewer
+ALIKE = 0.5  # likeness of two colours (Bhattacharyya), from which pieces may be one thing
 FARTHEST_JUMP = 0.22  # of the picture's shorter side, between two frames; more for each frame unseen
 
 
@@ -160,8 +162,58 @@ def link(frames: list[list[Instance]], side: int) -> list[Track]:
             else:
                 tracks.append(Track(len(frames)))
                 tracks[-1].instances[time] = instance
+    tracks = _joined(tracks, side)
     tracks = [t for t in tracks if t.presence >= LEAST_PRESENCE and t.mean_pixels >= LEAST_MEAN]
     return sorted(tracks, key=lambda track: -sum(i.pixels for i in track.instances if i is not None))
+
+
+def _joined(tracks: list[Track], side: int) -> list[Track]:
+    """Pieces of one thing put together: of the same colour, beside each other, and seldom seen at the same time.
+
+    A smeared thing comes apart into two here and there; two things that are really there are both seen most of the
+    time.
+    """
+    kept: list[Track] = []
+    for track in sorted(tracks, key=lambda t: -t.presence):
+        for whole in kept:
+            if _same(whole, track, side):
+                for time, found in enumerate(track.instances):
+                    if found is not None:
+                        whole.instances[time] = _united(whole.instances[time], found)
+                break
+        else:
+            kept.append(track)
+    return kept
+
+
+def _same(whole: Track, piece: Track, side: int) -> bool:
+    times = [n for n, found in enumerate(piece.instances) if found is not None]
+    both = [n for n in times if whole.instances[n] is not None]
+    if len(both) > SHARED * len(times):
+        return False
+    if float(np.sqrt(whole.mean("colour") * piece.mean("colour")).sum()) < ALIKE:
+        return False
+    seen = np.array([n for n, found in enumerate(whole.instances) if found is not None])
+    gaps = []
+    for n in times:
+        near = int(seen[np.abs(seen - n).argmin()])
+        one, two = whole.instances[near], piece.instances[n]
+        assert one is not None and two is not None
+        reach = (one.pixels**0.5 + two.pixels**0.5) / 2 + FARTHEST_JUMP * side * 0.5 * abs(near - n)
+        gaps.append(np.linalg.norm(one.spot - two.spot) / reach)
+    return float(np.median(gaps)) < 1.2
+
+
+def _united(one: Instance | None, two: Instance) -> Instance:
+    """Two pieces as one instance; each counts by its pixels."""
+    if one is None:
+        return two
+    share = one.pixels / (one.pixels + two.pixels)
+    mixed = {
+        name: share * getattr(one, name) + (1 - share) * getattr(two, name)
+        for name in ("spot", "kind", "colour", "material", "pattern")
+    }
+    return Instance(mask=one.mask | two.mask, **mixed)
 
 
 def _cost(track: Track, instance: Instance, time: int, side: int) -> float:
