@@ -40,7 +40,7 @@ def measures(
     """All measures of a system's clips, in the report's form.
 
     Args:
-        samples: (prompt id, seed) to the sampled clip and the pixel judge's reading of it; each is fetched once,
+        samples: (prompt id, seed) to the sampled clip and the pixel judge's reading of it; fetched one by one,
             so a mapping that reads them from disk does.
         truth: the same of true clips; their seeds need not be the samples'. With two or more a prompt, floors are
             of the same prompts.
@@ -160,9 +160,9 @@ def _halves(
             one, other = rows(true[name], count), rows(true[name], count, count)
             units.append((one, other, rows(found[name], count)))
         return units
-    dealt = [both[n] for n in rng.permutation(len(both))]
+    dealt: list[str] = rng.permutation(list(both)).tolist()
     for n in range(0, len(dealt) - 1, 2):
-        first, second = dealt[n : n + 2]
+        first, second = dealt[n], dealt[n + 1]
         count = min(len(true[first]), len(true[second]), len(found[second]))
         units.append((rows(true[first], count), rows(true[second], count), rows(found[second], count)))
     return units
@@ -352,5 +352,5 @@ def _usable(usable: int, total: int, prompts: int) -> str:
 
 
 def _entry(estimate: Any, floor: float | None, unit: str, meaning: str) -> dict[str, Any]:
-    value, low, high = estimate or (None, None, None)
+    value, low, high = estimate if estimate and np.isfinite(estimate).all() else (None, None, None)
     return {"value": value, "floor": floor, "low": low, "high": high, "unit": unit, "meaning": meaning}

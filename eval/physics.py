@@ -25,7 +25,7 @@ BACK = 0.25  # of what is seen before: with more it is out again
 LEAST_FRAMES = 7  # of a track that is fitted
 LEAST_RISE = 0.15  # of its own height that a thing bounces, or falls
 LEAST_WAY = 0.04  # of the picture's height that it bounces, or falls
-CONTACT = 0.35  # of its whole range: how much a contact stands out from both sides
+CONTACT = 0.2  # of its whole range: how much a contact stands out from both sides
 LANDED = 0.88  # of the drop; Diorama's rebound stays below
 UNDER_WAY = 0.04  # of the drop: past it a thing is falling
 LEAST_FALLING = 3  # frames under way
@@ -136,7 +136,7 @@ def _likeness(before: Thing, after: Thing) -> float:
 
 
 def _hidden_frame(area: np.ndarray) -> int | None:
-    """The frame in which most is missing of what is seen before and after; if that is too little, of all frames."""
+    """The frame in which most is missing of what is seen before and after; else the one with the least of it."""
     frames = range(1, len(area) - 1)
     if not frames or not area.any():
         return None
@@ -163,7 +163,7 @@ def _median_box(thing: Thing) -> np.ndarray:
 def bouncing(thing: Thing) -> Bouncing | None:
     """Parabolas fitted to a track between contacts.
 
-    Contacts are the lowest frames (they stand out by 35 % of the whole range); the frames between two are one
+    Contacts are the lowest frames (they stand out by a fifth of the whole range); the frames between two are one
     piece of flight, each with its own place and speed, all with one acceleration: y = a_k + b_k t + c t². Frames
     of contact are left out. Heights are shares of the track's range.
 

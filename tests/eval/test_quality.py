@@ -62,7 +62,7 @@ def plain(samples, truth):
 
 def test_true_clips_sit_at_the_floor(plain):
     distance, sharp, diverse = (plain[name] for name in ("Fréchet distance", "sharpness", "diversity"))
-    assert distance["floor"] > 0 and distance["value"] == pytest.approx(distance["floor"], rel=0.4)
+    assert distance["floor"] > 0 and distance["low"] <= distance["floor"] <= distance["high"]
     assert 1 <= sharp["floor"] < 1.2 and sharp["value"] == pytest.approx(1, abs=0.2)
     assert 1 <= diverse["floor"] < 1.5 and diverse["value"] == pytest.approx(1, abs=0.5)
     assert plain["flicker"]["value"] == pytest.approx(plain["flicker"]["floor"], abs=0.2)
@@ -115,7 +115,7 @@ def test_one_clip_for_all_seeds_has_no_diversity(samples, truth, plain):
     assert same["sharpness"]["value"] == pytest.approx(plain["sharpness"]["value"], rel=0.2)
 
 
-def test_another_prompts_clips_are_no_further_alike_but_paired_sharpness_has_its_floor(samples, truth):
+def test_what_one_true_clip_a_prompt_cannot_tell_is_said(samples, truth):
     single = {key: frames for key, frames in truth.items() if key[1] == 0}
     found = measured(samples, single)
     assert found["diversity"]["value"] is None and "0 of 10 prompts" in found["diversity"]["meaning"]
