@@ -9,7 +9,7 @@ said of them.
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -22,12 +22,12 @@ from tqdm import tqdm
 
 from .answers import answer, said
 from .crosscheck import hue_agreement
-from .foreign import find_clips
+from .foreign import content_digest, find_clips
 from .judge.pixel import PixelJudge
 from .judge.reading import Reading
 from .judge.similar import SimilarityJudge
 from .outcome import build_report
-from .questions import ExamPrompt, clip_seed, digest, load_prompts
+from .questions import ExamPrompt, clip_seed, load_prompts
 from .sampling import Wanted, deciding, exam_settings, sample_clips
 from .sitting import Sitting, deal_prompts, take_answers
 from .staging import stage
@@ -41,7 +41,6 @@ REPEATS = {"quick": 1, "dev": 2, "full": 4}  # clips of each prompt
 DEALS = 8  # other prompts that each clip is held to, for chance
 TRUTH_SIDE = 64  # pixels on the shorter side of true clips beside foreign ones: what the judge sees
 LONGEST_TRUTH = 65  # frames
-Seen = Mapping[tuple[str, int], tuple[Clip, Reading]]  # by prompt id and seed
 
 
 @dataclass(frozen=True)
@@ -141,7 +140,7 @@ def examine_clips(
     found = find_clips(source, prompts, partial=partial)
     kept = [prompts[number] for number in sorted({clip.prompt for clip in found})]
     wanted = [(prompts[clip.prompt], clip.seed) for clip in found]
-    store = ClipStore(out / "clips", {"source": str(Path(source).resolve())})
+    store = ClipStore(out / "clips", {"files": content_digest(found)})  # files may be replaced in place
     seconds, rate = 0.0, 8.0
     for clip, (prompt, seed) in zip(tqdm(found, "decoding", unit="clip", disable=not progress), wanted):
         frames = store.read(prompt, seed)
@@ -298,9 +297,9 @@ def _report(
         name=name,
         command=command,
         settings=settings,
-        list_name=f"{list_name} ({digest(prompts)})",
+        list_name=list_name,
         judges={"pixel": _judge_name()} | ({"similarity": similar.fingerprint} if similar else {}),
-        measures=_measures(prompts, systems, seen, similar) if similar else None,
+        measures=_measures(prompts, systems, seen, similar, progress) if similar else None,
     )
 
 
@@ -309,16 +308,33 @@ def _measures(
     systems: Mapping[str, tuple[Sequence[Wanted], ClipStore]],
     seen: Mapping[str, Mapping[tuple[str, int], Reading]],
     similar: SimilarityJudge,
+    progress: bool,
 ) -> dict[str, dict[str, Any]]:
     from .measures import measures
 
-    def both(system: str) -> dict[tuple[str, int], tuple[Clip, Reading]]:
-        wanted, store = systems[system]
-        return {(p.id, seed): (_kept(store, p, seed), seen[system][p.id, seed]) for p, seed in wanted}
-
-    found = measures(both("samples"), both("truth"), prompts, features=_features(similar))
+    both = [_Seen(*systems[system], seen[system]) for system in ("samples", "truth")]
+    found = measures(*both, prompts, features=_features(similar), progress=progress)
     agreement = hue_agreement(seen["samples"], seen["truth"], prompts)
     return found | ({"hue agreement": agreement} if agreement else {})
+
+
+class _Seen(Mapping[tuple[str, int], tuple[Clip, Reading]]):
+    """Clips and their readings by prompt id and seed; clips are read from disk one by one, for all may not fit."""
+
+    def __init__(
+        self, wanted: Sequence[Wanted], store: ClipStore, readings: Mapping[tuple[str, int], Reading]
+    ) -> None:
+        self._prompts = {(prompt.id, seed): prompt for prompt, seed in wanted}
+        self._store, self._readings = store, readings
+
+    def __getitem__(self, key: tuple[str, int]) -> tuple[Clip, Reading]:
+        return _kept(self._store, self._prompts[key], key[1]), self._readings[key]
+
+    def __iter__(self) -> Iterator[tuple[str, int]]:
+        return iter(self._prompts)
+
+    def __len__(self) -> int:
+        return len(self._prompts)
 
 
 def _features(similar: SimilarityJudge) -> Callable[[Sequence[Clip]], np.ndarray]:

@@ -6,6 +6,7 @@
 It learned from Diorama's object numbers, never from a generator's clips, and sees no prompt.
 """
 
+import json
 from pathlib import Path
 from typing import cast
 
@@ -28,6 +29,7 @@ SIDE = 64  # pixels on the shorter side at which clips are read
 RATE = 8.0  # frames per second at which they are read
 LONGEST = 65  # frames
 MULTIPLE = 8  # of the labeller's sides
+LEAST_HALVED = 5  # frames: shorter clips have no halves
 VERSION = 2  # of the measurements between the networks: a change of them is another judge
 
 
@@ -59,6 +61,10 @@ class PixelJudge:
         for name, part in parts.items():
             nn.Module.to(part, dtype)  # diffusers' own `to` warns
             part.save_pretrained(Path(folder) / name)
+            config = Path(folder) / name / "config.json"
+            values = json.loads(config.read_text())
+            values.pop("_name_or_path", None)  # where it was trained is nobody's business
+            config.write_text(json.dumps(values, indent=2) + "\n")
             nn.Module.to(part, torch.float32)
 
     @property
@@ -85,7 +91,7 @@ class PixelJudge:
         time = int(whole["time"].argmax())
         return Reading(
             things=tuple(self._thing(track, pixels, maps, rate, time) for track in tracks),
-            camera=self.camera(flow_data(maps, shown, rate)[None]).softmax(-1)[0].numpy(),
+            camera=self._read_camera(flow_data(maps, shown, rate)),
             seconds=len(frames) / fps,
             **whole,
         )
@@ -98,7 +104,9 @@ class PixelJudge:
     def _thing(self, track: Track, pixels: Tensor, maps: Tensor, rate: float, time: int) -> Thing:
         data = track_data(track, pixels, maps, rate)
         middle = track.length // 2
-        parts = [data, data.window(0, middle + 1), data.window(middle, track.length)]
+        parts = [data, data, data]
+        if track.length >= LEAST_HALVED:
+            parts = [data, data.window(0, middle + 1), data.window(middle, track.length)]
         said = [
             {name: logits.softmax(-1)[0].numpy() for name, logits in self._read_thing(part).items()}
             for part in parts
@@ -129,6 +137,10 @@ class PixelJudge:
             speed=said[0]["speed"],
             size=said[0]["size"],
         )
+
+    def _read_camera(self, flows: Tensor) -> np.ndarray:
+        flows = flows.repeat(2, 1) if len(flows) == 1 else flows  # a spread needs two
+        return self.camera(flows[None]).softmax(-1)[0].numpy()
 
     def _read_thing(self, data: object) -> dict[str, Tensor]:
         numbers, crops, kind = (getattr(data, name)[None] for name in ("numbers", "crops", "kind"))
