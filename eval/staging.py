@@ -21,8 +21,7 @@ from ..data.diorama.scene import (
     TimeOfDay,
 )  # fmt: skip
 from ..data.diorama.sight import in_sight
-from ..data.diorama.stage import _beside as beside
-from ..data.diorama.stage import actions_of, draw_camera, draw_row, draw_thing
+from ..data.diorama.stage import actions_of, beside, draw_camera, draw_row, draw_thing
 from .questions import AskedObject, ExamPrompt
 
 ATTEMPTS = 2000

@@ -11,8 +11,10 @@ objects.py   all kinds by name                      motions.py     how things mo
 halves.py    one motion after another               events.py      what two objects do together
 words.py     the words of captions                  cameras.py     how the camera moves
 shading.py   sky, skyline, floor                    tracing.py     sphere tracing and shadows
-lighting.py  what a ray sees, and the light on it
-render.py    scenes as pixels and ground truth      dataset.py     clips for training
+lighting.py  what a ray sees, and the light on it   patterns.py    stripes, spots, checks
+finishes.py  how materials answer light             styles.py      finished pictures redrawn
+render.py    scenes as pixels and ground truth      dataset.py     clips for training, made on the fly
+rendered.py  clips for training, rendered before
 """
 
 from .captions import VOCABULARY, captions, facts, timed_captions

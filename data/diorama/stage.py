@@ -234,12 +234,13 @@ def draw_companions(
             }
             action = draws.weighted(still)
         other = draw_thing(draws, kind, colour, draws.weighted(smaller), action, (0.0, 0.0, 0.0))
-        place = _beside(draws, main, other, relation)
+        place = beside(draws, main, other, relation)
         things.append(other.model_copy(update={"relation": relation, "position": place}))
     return tuple(things)
 
 
-def _beside(draws: Draws, main: SceneObject, other: SceneObject, relation: Relation) -> tuple[float, float, float]:
+def beside(draws: Draws, main: SceneObject, other: SceneObject, relation: Relation) -> tuple[float, float, float]:
+    """A place for `other` in the relation to `main`: x, y, z in units."""
     x, _, z = main.position
     apart = reach(main) + reach(other)
     side, deep = draws.uniform(0.1, 0.5), draws.uniform(0.3, 1.2)

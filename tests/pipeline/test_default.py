@@ -54,7 +54,7 @@ def marks(tmp_path_factory):
     return report["marks"]["P"]["attributes"]
 
 
-@pytest.mark.parametrize(("attribute", "least"), [("colour", 0.7), ("direction", 0.5), ("floor", 0.8), ("time", 0.8)])
+@pytest.mark.parametrize(("attribute", "least"), [("object", 0.7), ("colour", 0.8), ("floor", 0.8), ("time", 0.8)])
 def test_it_follows_the_prompts_of_the_quick_exam(marks, attribute, least):
     assert marks[attribute]["score"]["value"] >= least, json.dumps(marks[attribute])
 
