@@ -7,6 +7,7 @@ Clips may be of any size, length and frame rate, and differ in them.
 """
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,12 +15,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from ..data.video_io import probe, read_video
+from ..data.video_io import VideoError, probe, read_video
 from .questions import ExamPrompt
 from .store import Clip
 
 VIDEOS = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".m4v", ".gif")
 TABLES = (".csv", ".json", ".jsonl")
+LEAST_SIDE, LEAST_FRAMES = 16, 2  # what the pixel judge can read
 MOST_SIDE = 512  # pixels of the shorter side; larger clips are scaled down, so that they fit into memory
 SHOWN = 8  # names in a message
 
@@ -36,12 +38,21 @@ class ForeignClip:
         """Its frames at their own rate; a shorter side of more than 512 pixels is scaled down to that.
 
         Raises:
-            VideoError: not a video, or damaged.
+            VideoError: not a video, damaged, of a single frame, or with a side of fewer than 16 pixels.
         """
         info = probe(self.path)
         scale = MOST_SIDE / min(info.height, info.width)
         size = (round(info.height * scale), round(info.width * scale)) if scale < 1 else None
         video = read_video(self.path, size=size)
+        count, height, width = video.frames.shape[:3]
+        if count < LEAST_FRAMES or min(height, width) < LEAST_SIDE:
+            frames = "1 frame" if count == 1 else f"{count} frames"
+            raise VideoError(
+                self.path,
+                None,
+                f"{frames} of {height} x {width} pixels; the exam needs at least {LEAST_FRAMES} frames and "
+                f"{LEAST_SIDE} pixels a side. Replace the file, or leave it out and say --partial",
+            )
         return Clip(video.frames, video.fps)
 
 
@@ -86,6 +97,15 @@ def find_clips(source: str | Path, prompts: Sequence[ExamPrompt], *, partial: bo
             f"{_some([prompt.id for prompt in missing])}"
         )
     return sorted(found, key=lambda clip: (clip.prompt, clip.seed))
+
+
+def content_digest(clips: Sequence[ForeignClip]) -> str:
+    """A name for exactly these clips: what their files hold, wherever the files are."""
+    found = hashlib.sha256()
+    for clip in clips:
+        with clip.path.open("rb") as file:
+            found.update(f"{clip.prompt}-{clip.seed} {hashlib.file_digest(file, 'sha256').hexdigest()} ".encode())
+    return found.hexdigest()[:32]
 
 
 def _manifest_in(folder: Path) -> Path | None:
