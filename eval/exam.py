@@ -312,8 +312,8 @@ def _measures(
 ) -> dict[str, dict[str, Any]]:
     from .measures import measures
 
-    both = [_Seen(*systems[system], seen[system]) for system in ("samples", "truth")]
-    found = measures(*both, prompts, features=_features(similar), progress=progress)
+    samples, truth = (_Seen(*systems[system], readings=seen[system]) for system in ("samples", "truth"))
+    found = measures(samples, truth, prompts, features=_features(similar), progress=progress)
     agreement = hue_agreement(seen["samples"], seen["truth"], prompts)
     return found | ({"hue agreement": agreement} if agreement else {})
 

@@ -142,12 +142,15 @@ class ExamPrompt(Fact):
 
 def heldout_facts(prompt: ExamPrompt) -> list[tuple[str, str]]:
     """The compositions in a prompt that training never shows together."""
-    pairs: list[tuple[str, str]] = []
+    found: list[tuple[str, str]] = []
     for thing in prompt.objects:
-        pairs += [(thing.kind, c) for c in (thing.colour, thing.colour_to) if (thing.kind, c) in HELDOUT_COLOURS]
-        pairs += [(thing.kind, a) for a in (thing.motion, thing.then) if (thing.kind, a) in HELDOUT_MOTIONS]
-        pairs += [(thing.kind, prompt.floor)] if (thing.kind, prompt.floor) in HELDOUT_FLOORS else []
-    return [(kind, str(fact)) for kind, fact in pairs]
+        found += [
+            (thing.kind, c) for c in (thing.colour, thing.colour_to) if c and (thing.kind, c) in HELDOUT_COLOURS
+        ]
+        found += [(thing.kind, a) for a in (thing.motion, thing.then) if a and (thing.kind, a) in HELDOUT_MOTIONS]
+        if prompt.floor and (thing.kind, prompt.floor) in HELDOUT_FLOORS:
+            found.append((thing.kind, prompt.floor))
+    return found
 
 
 def problems(prompt: ExamPrompt) -> list[str]:

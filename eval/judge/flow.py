@@ -38,8 +38,8 @@ def background_flow(frames: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
     maps = torch.zeros(len(first), 2, 3, device=gray.device)
     shown = torch.zeros(len(first), device=gray.device)
     for shrink, rounds in zip(LEVELS, ROUNDS):
-        small = [F.avg_pool2d(x[:, None], shrink)[:, 0] if shrink > 1 else x for x in (first, second, mask)]
-        maps, shown = _fit(*small, maps, rounds)
+        one, two, where = (F.avg_pool2d(x[:, None], shrink)[:, 0] for x in (first, second, mask))
+        maps, shown = _fit(one, two, where, maps, rounds)
     return maps.unflatten(0, (2, -1)), shown.unflatten(0, (2, -1))
 
 
