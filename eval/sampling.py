@@ -1,6 +1,6 @@
 """A pipeline's clips of exam prompts, sampled into a store; what is there already is not made again."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,23 +13,6 @@ if TYPE_CHECKING:
     from ..pipeline.pipeline import KinemaPipeline
 
 Wanted = tuple[ExamPrompt, int]  # a prompt, and the seed of a clip of it
-
-
-def clip_seeds(prompts: Sequence[ExamPrompt], seed: int, repeats: int) -> list[Wanted]:
-    """The clips of an exam: each prompt with its seeds, as `kinema generate --seed` takes them.
-
-    No two clips of a list share their noise: repeat r of prompt n, both from 0, has the seed
-    1000 · (seed · repeats + r) + n.
-
-    Raises:
-        ValueError: more than 1000 prompts, or no repeat.
-    """
-    if len(prompts) > 1000 or repeats < 1:
-        raise ValueError(
-            f"{len(prompts)} prompts, {repeats} clips each: seeds are for at most 1000 prompts, 1 clip or more"
-        )
-    first = seed * repeats
-    return [(p, 1000 * (first + r) + n) for r in range(repeats) for n, p in enumerate(prompts)]
 
 
 def exam_settings(

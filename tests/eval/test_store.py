@@ -12,9 +12,10 @@ from kinema import write_video
 from kinema.configs import load_config
 from kinema.data.sheets import save_gif
 from kinema.data.video_io import VideoError
-from kinema.eval.foreign import find_clips
+from kinema.eval.exam import wanted_clips
+from kinema.eval.foreign import content_digest, find_clips
 from kinema.eval.questions import AskedObject, ExamPrompt
-from kinema.eval.sampling import clip_seeds, deciding, exam_settings, sample_clips
+from kinema.eval.sampling import deciding, exam_settings, sample_clips
 from kinema.eval.store import Clip, ClipStore, ReadingStore, key_of, read_arrays, write_arrays
 
 
@@ -189,8 +190,7 @@ def test_stopped_sampling_goes_on_and_gives_what_one_run_gives(tmp_path):
     from kinema.pipeline.build import build_pipeline
 
     pipe, prompts = build_pipeline(load_config("tiny")), make_prompts("a001", "a002")
-    wanted = clip_seeds(prompts, 0, 2)
-    assert [seed for _, seed in wanted] == [0, 1, 1000, 1001]
+    wanted = wanted_clips(prompts, 2)
     own = exam_settings(pipe, num_inference_steps=1, guidance_scale=1.0)
 
     def run(pipe, folder, settings=own):
@@ -215,15 +215,6 @@ def test_stopped_sampling_goes_on_and_gives_what_one_run_gives(tmp_path):
     pipe.transformer.proj_out.weight.data.add_(0.1)
     changed = exam_settings(pipe, num_inference_steps=1, guidance_scale=1.0)
     assert deciding(changed) != deciding(own) and deciding(own | {"fingerprint": None}) is None
-
-
-@pytest.mark.parametrize("repeats", [1, 3])
-def test_no_two_clips_of_an_exam_share_their_noise(repeats):
-    prompts = make_prompts(*(f"a{n:03}" for n in range(400)))
-    seeds = [seed for exam in range(3) for _, seed in clip_seeds(prompts, exam, repeats)]
-    assert len(set(seeds)) == 3 * repeats * 400
-    with pytest.raises(ValueError, match="at most 1000"):
-        clip_seeds(prompts * 3, 0, 1)
 
 
 def write(path, clip):
@@ -278,6 +269,33 @@ def test_a_folder_says_what_it_lacks_and_what_it_has_too_much(tmp_path):
     (tmp_path / "a2.mp4").unlink()
     with pytest.raises(ValueError, match="both the clip of a001, seed 0"):
         find_clips(tmp_path, prompts)
+
+
+def test_clips_that_the_judge_cannot_read_are_named(tmp_path):
+    prompts = make_prompts("a001", "a002")
+    write(tmp_path / "a001.mp4", make_clip(0, 1))
+    write(tmp_path / "a002.mp4", make_clip(0, 5, 8, 24))
+    still, flat = find_clips(tmp_path, prompts)
+    with pytest.raises(
+        VideoError, match=r"a001\.mp4: 1 frame of 16 x 24 pixels; the exam needs at least 2 frames"
+    ):
+        still.read()
+    with pytest.raises(VideoError, match=r"a002\.mp4: 5 frames of 8 x 24 pixels.*16 pixels a side"):
+        flat.read()
+
+
+def test_videos_that_are_replaced_are_not_taken_for_the_old_ones(tmp_path):
+    prompts = make_prompts("a001", "a002")
+    for place in ("one", "other"):
+        for number, prompt in enumerate(prompts):
+            write(tmp_path / place / f"{prompt.id}.mp4", make_clip(number))
+    one, other = (content_digest(find_clips(tmp_path / place, prompts)) for place in ("one", "other"))
+    assert one == other  # wherever they are
+    write(tmp_path / "one" / "a002.mp4", make_clip(0))
+    changed = content_digest(find_clips(tmp_path / "one", prompts))
+    (tmp_path / "one" / "a002.mp4").rename(tmp_path / "one" / "a002-7.mp4")
+    renamed = content_digest(find_clips(tmp_path / "one", prompts))
+    assert len({one, changed, renamed}) == 3
 
 
 @pytest.mark.parametrize("form", ["csv", "json", "jsonl", "object"])
