@@ -89,6 +89,19 @@ def test_what_is_no_prompt_is_named_with_its_line(tmp_path):
         load_prompts(tmp_path / "none")
 
 
+def test_lists_that_cannot_be_sat_are_refused(tmp_path):
+    own, line = tmp_path / "list.jsonl", load_prompts("quick")[0].model_dump_json(exclude_none=True)
+    own.write_text(f"{line}\n\n{line}\n")
+    with pytest.raises(ValueError, match="line 3 is a second q01"):
+        load_prompts(own)
+    own.write_text(line.replace('"focus":[]', '"focus":["relation"]'))
+    with pytest.raises(ValueError, match=r"states none of its focus, \['relation'\]"):
+        load_prompts(own)
+    own.write_text("\n")
+    with pytest.raises(ValueError, match="holds no prompt"):
+        load_prompts(own)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
