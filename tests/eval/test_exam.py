@@ -1,5 +1,6 @@
 """The whole exam: of a pipeline of random weights, of true clips as video files, of two checkpoints."""
 
+import itertools
 import json
 
 import pytest
@@ -8,7 +9,7 @@ from kinema.cli import main
 from kinema.configs import load_config
 from kinema.data.video_io import write_video
 from kinema.eval.command import evaluate
-from kinema.eval.exam import examine, wanted_clips
+from kinema.eval.exam import examine, prompts_of, wanted_clips
 from kinema.eval.judge.catch import true_clip
 from kinema.eval.questions import load_prompts
 
@@ -65,9 +66,10 @@ def test_a_stopped_exam_goes_on_and_other_weights_are_sampled_anew(pipe, tmp_pat
 
 
 def test_another_sitting_shares_no_seed():
-    first, second = (wanted_clips(PROMPTS, 3, seed) for seed in (0, 1))
+    prompts = prompts_of("full")
+    first, second = (wanted_clips(prompts, 4, seed) for seed in (0, 1))
     seeds = [seed for _, seed in (*first, *second)]
-    assert len(set(seeds)) == len(seeds) == 6 * len(PROMPTS)
+    assert len(set(seeds)) == len(seeds) == 8 * len(prompts)
 
 
 def test_an_untrained_model_scores_like_chance_and_its_card_is_whole(pipe, tmp_path):
@@ -95,6 +97,13 @@ def test_true_clips_as_video_files_sit_the_exam_well(tmp_path, capsys):
     marks = json.loads((tmp_path / "out" / "report.json").read_text())["marks"]["P"]["attributes"]
     for name in ("object", "colour", "floor"):
         assert marks[name]["score"]["value"] >= 0.8, (name, marks[name])
+    for prompt, shown in itertools.pairwise(PROMPTS[:7]):  # replaced in place, each by another prompt's clip
+        write_video(folder / f"{prompt.id}.mp4", true_clip(shown, 3), 8.0)
+    main([*ask, "--partial"])
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert (
+        report["marks"]["P"]["attributes"]["object"]["score"]["value"] <= 0.5 and report["list"]["name"] == "quick"
+    )
 
 
 def test_two_checkpoints_are_compared(pipe, tmp_path, capsys):
