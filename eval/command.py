@@ -40,9 +40,12 @@ def command(args: argparse.Namespace) -> None:
 
     Raises:
         CheckpointError: a checkpoint that cannot be found.
-        ValueError: more than two checkpoints; clips that fit no prompt; too many prompts asked for.
+        ValueError: more than two checkpoints; clips that fit no prompt; less than one prompt or clip asked for.
     """
     name = "quick" if args.quick else args.list
+    for option, count in (("--prompts", args.prompts), ("--repeats", args.repeats)):
+        if count is not None and count < 1:
+            raise ValueError(f"{option} {count} leaves nothing to examine; it needs to be 1 or more")
     prompts = prompts_of(name)[: args.prompts]
     repeats = args.repeats or REPEATS.get(name, 1)
     if args.clips is not None:
@@ -57,8 +60,13 @@ def command(args: argparse.Namespace) -> None:
     checkpoints = args.checkpoint or [None]
     if len(checkpoints) > 2:
         raise ValueError(f"{len(checkpoints)} checkpoints were given; one is examined, two are compared")
+    from ..pipeline.checkpoint import find_checkpoint
     from ..pipeline.command import load
 
+    for checkpoint in checkpoints:
+        find_checkpoint(
+            checkpoint
+        )  # a second one that is not there is told before the first is examined for hours
     reports, places = [], [args.out] if len(checkpoints) == 1 else [args.out / "a", args.out / "b"]
     for checkpoint, out in zip(checkpoints, places):
         pipe = load(checkpoint, device=args.device, dtype=args.dtype, quiet=True)

@@ -12,6 +12,7 @@ from kinema.eval.command import evaluate
 from kinema.eval.exam import examine, prompts_of, wanted_clips
 from kinema.eval.judge.catch import true_clip
 from kinema.eval.questions import load_prompts
+from kinema.pipeline.checkpoint import default_checkpoint
 
 PROMPTS = load_prompts("quick")
 
@@ -122,6 +123,8 @@ def test_what_cannot_be_examined_is_refused_before_anything_loads(tmp_path):
         (["--quick", "--clips", str(tmp_path / "none")], "none"),
         (["a", "--clips", str(tmp_path)], "no checkpoint is needed"),
         (["a", "b", "c"], "3 checkpoints"),
+        (["--prompts", "0"], "--prompts 0 leaves nothing"),
+        (["--quick", str(default_checkpoint()), str(tmp_path / "second")], "second"),
     ):
         with pytest.raises(SystemExit, match=said):
             main(["eval", *words, "--out", str(tmp_path / "out")])
