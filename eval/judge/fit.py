@@ -2,8 +2,8 @@
 
     python -m kinema.eval.judge.fit RUN/judge --out RUN/judge/pixel
 
-reads RUN/judge/final (see `train`) and RUN/judge/clips, and writes the whole judge. The tracks are found once
-and kept in RUN/judge/tracks.
+reads RUN/judge/final (see `train`) and RUN/judge/clips, and writes the whole judge. The tracks that a labeller
+finds are kept in RUN/judge/tracks.
 """
 
 import argparse
@@ -21,11 +21,13 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from ...data.diorama.scene import MOVES, TRAVEL, Motion, Scene
+from ...data.files import atomic_path
+from ...pipeline.provenance import fingerprint
 from ..questions import MOTIONS, motion_word
 from .clips import FPS, LabelledClips
 from .flow import background_flow
 from .labeller import FrameLabeller
-from .pixel import PixelJudge
+from .pixel import VERSION, PixelJudge
 from .readers import CameraReader, ThingReader, flow_data, track_data
 from .reading import DIRECTIONS, SIZES, SPEEDS
 from .things import find_instances, frames_tensor, link
@@ -71,10 +73,11 @@ def read_tracks(run: Path, name: str, most: int, workers: int) -> dict[str, Tens
         labels motion, direction, speed, size (N,), -100 where there is none; flows (C, T - 1, 14) and moves (C,)
         of clips.
     """
-    path = run / "tracks" / f"{name}.npz"
+    clips = LabelledClips(run / name)
+    total = min(most, len(clips.scenes))
+    labeller = fingerprint([FrameLabeller.from_pretrained(run / "final")])  # type: ignore[list-item]
+    path = run / "tracks" / f"{name}-{total}-{VERSION}-{labeller}.npz"
     if not path.is_file():
-        clips = LabelledClips(run / name)
-        total = min(most, len(clips.scenes))
         tasks = [(run, name, start, min(start + CHUNK, total)) for start in range(0, total, CHUNK)]
         parts: list[dict[str, np.ndarray]] = []
         with (
@@ -84,9 +87,9 @@ def read_tracks(run: Path, name: str, most: int, workers: int) -> dict[str, Tens
             for part, task in zip(pool.map(_read, tasks), tasks):
                 parts.append(part)
                 bar.update(task[3] - task[2])
-        path.parent.mkdir(exist_ok=True)
         joined: dict[str, Any] = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-        np.savez(path, **joined)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **joined)
     with np.load(path) as found:
         return {key: torch.from_numpy(found[key]) for key in found.files}
 

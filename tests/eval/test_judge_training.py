@@ -1,5 +1,7 @@
 """The judge learns from nothing: clips with labels, the labeller, the readers; and a stopped training goes on."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,8 @@ from kinema.configs import load_config
 from kinema.data.source import open_dataset
 from kinema.eval.judge.clips import FRAMES, LabelledClips, judge_scene, write_clips
 from kinema.eval.judge.fit import main as fit
+from kinema.eval.judge.fit import read_tracks
+from kinema.eval.judge.labeller import FrameLabeller
 from kinema.eval.judge.pixel import PixelJudge
 from kinema.eval.judge.train import LabelledFrames, collate, losses, train, vary
 from kinema.trainer import SECONDS_LEFT, TrainingPaused
@@ -49,6 +53,22 @@ def test_the_readers_are_fitted_and_the_whole_judge_reads(run, tmp_path, capsys)
     assert judge.read(clips.array("frames")[0], 8.0).seconds == FRAMES / 8
 
 
+def test_tracks_of_another_labeller_or_of_fewer_clips_are_not_taken(run, tmp_path):
+    """The labeller's weights are changed in a copy of the run."""
+    copy = tmp_path / "judge"
+    (copy / "tracks").mkdir(parents=True)
+    (copy / "heldout").symlink_to(run / "heldout")
+    shutil.copytree(run / "final", copy / "final")
+    one = read_tracks(copy, "heldout", 1, 1)
+    assert len(one["moves"]) == 1 and len(read_tracks(copy, "heldout", 2, 1)["moves"]) == 2
+    labeller = FrameLabeller.from_pretrained(copy / "final")
+    assert isinstance(labeller, FrameLabeller)
+    labeller.pixel_head.bias.data += 1
+    labeller.save_pretrained(copy / "final")
+    read_tracks(copy, "heldout", 1, 1)
+    assert len(list((copy / "tracks").iterdir())) == 3
+
+
 def test_labels_move_with_the_picture(run):
     """Mirrored and zoomed frames keep every pixel's label, and every centre's place on its thing."""
     frames = LabelledFrames(LabelledClips(run / "clips"))
@@ -67,8 +87,6 @@ def test_labels_move_with_the_picture(run):
 
 
 def test_right_labels_cost_less_than_wrong_ones(run):
-    from kinema.eval.judge.labeller import FrameLabeller
-
     frames = LabelledFrames(LabelledClips(run / "clips"))
     _, truth = vary(collate([frames[n * FRAMES] for n in range(6)]), plain=True)
     torch.manual_seed(0)
