@@ -32,7 +32,7 @@ TOUCHES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("motion", "camera", "colour"),
     ),  # a thing that turns green turned from it
     "frozen": (("motion", "direction", "camera"), ("speed",)),
-    "frames shuffled": (("motion", "direction", "camera"), ("speed", "count", "colour")),
+    "frames shuffled": (("motion", "direction", "camera"), ("speed", "colour")),
     "another count": (("count",), ()),
     "another scene": (("object", "colour", "motion", "direction", "camera", "count"), ()),
 }

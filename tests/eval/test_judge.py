@@ -44,6 +44,7 @@ def test_it_reads_true_clips_of_the_probes(found):
 @pytest.mark.parametrize("way", TOUCHES)
 def test_tampering_moves_the_right_attribute_and_no_other(found, way):
     must, may = TOUCHES[way]
+    assert set(must) <= set(found[way])
     for name, (count, share) in found[way].items():
         before = found["true"][name][1]
         if name in must:
@@ -143,5 +144,8 @@ def test_the_stated_ceilings_hold_on_all_probes(judge):
         assert found["true"][name][1] >= least, (name, found["true"][name])
     for way, (must, may) in TOUCHES.items():
         for name, (_, share) in found[way].items():
-            if name not in must and name not in may:
-                assert share >= found["true"][name][1] - TOLERANCE, (way, name, share)
+            before = found["true"][name][1]
+            if name in must:
+                assert share <= before - 0.4, (way, name, share)
+            elif name not in may:
+                assert share >= before - TOLERANCE, (way, name, share)
