@@ -144,4 +144,5 @@ def _frames(folder: Path) -> Any:
 
 def _shell() -> str:
     """The command that was typed."""
-    return shlex.join(["kinema", *sys.argv[1:]]) if Path(sys.argv[0]).name.startswith("kinema") else ""
+    started = Path(sys.argv[0]).name in ("kinema", "cli.py", "__main__.py")
+    return shlex.join(["kinema", *sys.argv[1:]]) if started else ""

@@ -1,6 +1,6 @@
-"""The cross-check of the trained colours: how often a hue rule that nothing was trained for says the same word.
+"""Cross-checks of the pixel judge: a hue rule that nothing was trained for, and the similarity judge's likeness.
 
-A generator that only fooled the labeller would part the two.
+A generator that only fooled the labeller would part them from its marks.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,13 @@ import numpy as np
 
 from ..data.diorama.scene import COLOURS
 from .judge.reading import Reading
+from .judge.similar import SimilarityJudge
 from .questions import ExamPrompt
+from .store import Clip
 
 DRAWS = 1000
+BATCH = 32  # clips held to their texts at once
+Seen = Mapping[tuple[str, int], tuple[Clip, Reading]]  # by prompt id and seed
 
 
 def hue_agreement(
@@ -45,6 +49,50 @@ def hue_agreement(
     }
 
 
+def text_likeness(
+    samples: Seen, truth: Seen, prompts: Sequence[ExamPrompt], judge: SimilarityJudge
+) -> dict[str, Any]:
+    """Mean cosine of clips and their prompts' texts in the similarity judge, in the card's form.
+
+    Every prompt counts the same; the interval is a bootstrap over prompts.
+    """
+    value, low, high = _mean_likeness(samples, prompts, judge)
+    return {
+        "value": value,
+        "floor": _mean_likeness(truth, prompts, judge)[0],
+        "low": low,
+        "high": high,
+        "unit": "",
+        "meaning": "Mean cosine of a clip and its prompt's text in the similarity judge, which serves nothing "
+        "but measuring. Higher is better; floor: the same of true clips.",
+    }
+
+
+def _mean_likeness(
+    clips: Seen, prompts: Sequence[ExamPrompt], judge: SimilarityJudge
+) -> tuple[float, float, float]:
+    texts = {prompt.id: prompt.text for prompt in prompts}
+    found: dict[str, list[float]] = {}
+    keys = sorted(clips)
+    for start in range(0, len(keys), BATCH):
+        part = keys[start : start + BATCH]
+        shown = [clips[key][0] for key in part]
+        for rate in {clip.fps for clip in shown}:
+            own = [n for n, clip in enumerate(shown) if clip.fps == rate]
+            cosines = judge.similarity([shown[n].frames for n in own], [texts[part[n][0]] for n in own], rate)
+            for n, cosine in zip(own, cosines, strict=True):
+                found.setdefault(part[n][0], []).append(float(cosine))
+    return _estimate([float(np.mean(each)) for each in found.values()])
+
+
+def _estimate(shares: Sequence[float]) -> tuple[float, float, float]:
+    """The mean over prompts and its 95 % interval."""
+    values = np.array(shares)
+    draws = np.random.default_rng(0).integers(0, len(values), (DRAWS, len(values)))
+    low, high = np.quantile(values[draws].mean(1), [0.025, 0.975])
+    return float(values.mean()), float(low), float(high)
+
+
 def _share(
     readings: Mapping[tuple[str, int], Reading], plain: set[str]
 ) -> tuple[float | None, float | None, float | None]:
@@ -55,7 +103,4 @@ def _share(
             agreed.setdefault(name, []).append(COLOURS[int(thing.colour.argmax())] == thing.hue)
     if not agreed:
         return None, None, None
-    shares = np.array([np.mean(each) for each in agreed.values()])
-    draws = np.random.default_rng(0).integers(0, len(shares), (DRAWS, len(shares)))
-    low, high = np.quantile(shares[draws].mean(1), [0.025, 0.975])
-    return float(shares.mean()), float(low), float(high)
+    return _estimate([float(np.mean(each)) for each in agreed.values()])

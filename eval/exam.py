@@ -21,7 +21,7 @@ import torch
 from tqdm import tqdm
 
 from .answers import answer, said
-from .crosscheck import hue_agreement
+from .crosscheck import hue_agreement, text_likeness
 from .foreign import content_digest, find_clips
 from .judge.pixel import PixelJudge
 from .judge.reading import Reading
@@ -37,7 +37,8 @@ if TYPE_CHECKING:
     from ..pipeline.pipeline import KinemaPipeline
 
 FULL = ("probe", "test")
-REPEATS = {"quick": 1, "dev": 2, "full": 4}  # clips of each prompt
+REPEATS = {"quick": 1, "dev": 2, "test": 4, "probe": 4, "full": 4}  # clips of each prompt
+TRUTH = 1  # raise it when scenes are staged or rendered otherwise: true clips and what follows are made anew
 DEALS = 8  # other prompts that each clip is held to, for chance
 TRUTH_SIDE = 64  # pixels on the shorter side of true clips beside foreign ones: what the judge sees
 LONGEST_TRUTH = 65  # frames
@@ -163,7 +164,7 @@ def true_clips(
     wanted: Sequence[Wanted], shape: Shape, folder: Path, *, workers: int | None = None, progress: bool = True
 ) -> ClipStore:
     """A true clip beside every wanted one, staged by its seed."""
-    store = ClipStore(folder, {"diorama": 1, **vars(shape)}, decided_by="record")
+    store = ClipStore(folder, {"diorama": TRUTH, **vars(shape)}, decided_by="record")
     todo = [pair for pair in wanted if store.read(*pair) is None]
     _each(_render, [(store, shape, *pair) for pair in todo], "true clips", workers, progress)
     return store
@@ -191,7 +192,7 @@ def reconstructions(
     from ..vae.latents import decode_latents, encode_latents
 
     facts = deciding(dict(settings))
-    store = ClipStore(folder, facts and {**facts, "reconstructed": 1}, decided_by="record")
+    store = ClipStore(folder, facts and {**facts, "reconstructed": TRUTH}, decided_by="record")
     todo = [pair for pair in wanted if store.read(*pair) is None]
     bar = tqdm(
         total=len(wanted),
@@ -314,6 +315,7 @@ def _measures(
 
     samples, truth = (_Seen(*systems[system], readings=seen[system]) for system in ("samples", "truth"))
     found = measures(samples, truth, prompts, features=_features(similar), progress=progress)
+    found["likeness"] = text_likeness(samples, truth, prompts, similar)
     agreement = hue_agreement(seen["samples"], seen["truth"], prompts)
     return found | ({"hue agreement": agreement} if agreement else {})
 

@@ -15,7 +15,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ...data.diorama.scene import COLOURS, KINDS
 from ...pipeline.provenance import fingerprint
 from .flow import background_flow
 from .hue import hue_word
@@ -173,8 +172,3 @@ def prepared(frames: np.ndarray, fps: float) -> tuple[Tensor, float]:
 
 def _mean(logits: Tensor) -> np.ndarray:
     return logits.log_softmax(-1).mean(0).softmax(-1).numpy()
-
-
-def words(thing: Thing) -> tuple[str, str]:
-    """The colour and kind that a thing most likely has."""
-    return COLOURS[int(thing.colour.argmax())], KINDS[int(thing.kind.argmax())]
