@@ -107,7 +107,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     evaluate = commands.add_parser("eval", help="let a checkpoint sit the exam: does it do what prompts say?")
     evaluate.add_argument("checkpoint", nargs="*", help="one, or two to compare (default: the packaged one)")
-    evaluate.add_argument("--out", type=Path, default=Path("runs/eval"))
+    evaluate.add_argument("--out", type=Path, default=None, help="default: runs/eval; of --clips: runs/eval-clips")
+    evaluate.add_argument("--show", action="store_true", help="print the list's ids and prompts, and stop")
     evaluate.add_argument("--quick", action="store_true", help="24 prompts instead of the whole exam")
     evaluate.add_argument("--list", default="full", help="full, test, probe, dev, quick, or a file of prompts")
     evaluate.add_argument("--prompts", type=int, default=None, help="only the first so many of the list")

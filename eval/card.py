@@ -315,7 +315,7 @@ def _foot(report: Mapping[str, Any]) -> list[str]:
     return [
         "<h2>Made with</h2>",
         f'<div class="wide"><table>{rows}</table></div>',
-        f"<p>To make this card again:</p><pre>{escape(report['command'])}</pre>"
+        f"<p>To make this card again:</p><pre>{escape(report['command'])}</pre>" if report["command"] else "",
         "<p>report.json beside this page holds every number and answer.</p>",
     ]
 

@@ -42,45 +42,57 @@ def command(args: argparse.Namespace) -> None:
         CheckpointError: a checkpoint that cannot be found.
         ValueError: more than two checkpoints; clips that fit no prompt; less than one prompt or clip asked for.
     """
+    if args.quick and args.list not in ("full", "quick"):
+        raise ValueError(f"--quick is the list quick, and --list says {args.list}; give one of the two")
     name = "quick" if args.quick else args.list
+    out = args.out or Path("runs/eval" if args.clips is None else "runs/eval-clips")
     for option, count in (("--prompts", args.prompts), ("--repeats", args.repeats)):
         if count is not None and count < 1:
             raise ValueError(f"{option} {count} leaves nothing to examine; it needs to be 1 or more")
-    prompts = prompts_of(name)[: args.prompts]
+    whole = prompts_of(name)
+    prompts = whole[: args.prompts]
+    label = name if len(prompts) == len(whole) else f"{name}, the first {len(prompts)} of {len(whole)}"
+    if args.show:
+        sys.stdout.write("".join(f"{prompt.id}\t{prompt.text}\n" for prompt in prompts))
+        return
     repeats = args.repeats or REPEATS.get(name, 1)
     if args.clips is not None:
         if args.checkpoint:
             raise ValueError("--clips examines videos, so no checkpoint is needed; leave out one of the two")
+        if args.seed or args.repeats or args.steps or args.guidance is not None:
+            raise ValueError(
+                "--clips examines videos as they are; leave out --seed, --repeats, --steps and --guidance"
+            )
         report = examine_clips(
-            args.clips, prompts, out=args.out, list_name=name, partial=args.partial, command=_shell(),
+            args.clips, prompts, out=out, list_name=label, partial=args.partial, command=_shell(),
             workers=args.workers, measures=name != "quick", progress=not args.quiet,
         )  # fmt: skip
-        sys.stdout.write(f"{text_table(report)}\n{_card(args.out, report)}\n")
+        sys.stdout.write(f"{text_table(report)}\n{_card(out, report)}\n")
         return
+    if args.partial:
+        raise ValueError("--partial goes with --clips FOLDER: a checkpoint's clips are all made")
     checkpoints = args.checkpoint or [None]
     if len(checkpoints) > 2:
         raise ValueError(f"{len(checkpoints)} checkpoints were given; one is examined, two are compared")
     from ..pipeline.checkpoint import find_checkpoint
     from ..pipeline.command import load
 
-    for checkpoint in checkpoints:
-        find_checkpoint(
-            checkpoint
-        )  # a second one that is not there is told before the first is examined for hours
-    reports, places = [], [args.out] if len(checkpoints) == 1 else [args.out / "a", args.out / "b"]
-    for checkpoint, out in zip(checkpoints, places):
+    for checkpoint in checkpoints:  # one that is not there is told before another is examined for hours
+        find_checkpoint(checkpoint)
+    reports, places = [], [out] if len(checkpoints) == 1 else [out / "a", out / "b"]
+    for checkpoint, place in zip(checkpoints, places):
         pipe = load(checkpoint, device=args.device, dtype=args.dtype, quiet=True)
         reports.append(
             evaluate(
-                pipe, prompts, out=out, list_name=name, repeats=repeats, seed=args.seed,
+                pipe, prompts, out=place, list_name=label, repeats=repeats, seed=args.seed,
                 num_inference_steps=args.steps, guidance_scale=args.guidance, workers=args.workers,
                 measures=name != "quick", progress=not args.quiet,
             )
         )  # fmt: skip
-        sys.stdout.write(f"{text_table(reports[-1])}\n{out / 'report.html'}\n")
+        sys.stdout.write(f"{text_table(reports[-1])}\n{place / 'report.html'}\n")
     if len(reports) == 2:
-        page = write_comparison(args.out, *reports, *(_frames(out / "clips") for out in places))
-        found = json.loads((args.out / "compare.json").read_text())
+        page = write_comparison(out, *reports, *(_frames(place / "clips") for place in places))
+        found = json.loads((out / "compare.json").read_text())
         sys.stdout.write(f"{comparison_table(found)}\n{page}\n")
 
 

@@ -93,8 +93,8 @@ def find_clips(source: str | Path, prompts: Sequence[ExamPrompt], *, partial: bo
         names = ", ".join(f"{prompt.id} ({prompt.text!r})" for prompt in missing[:3])
         raise ValueError(
             f"{source} lacks clips of {len(missing)} of the {len(prompts)} prompts, such as {names}: it needs a "
-            f"file <prompt id>.mp4 or <prompt id>-<seed>.mp4 for each ({', '.join(VIDEOS)}). Missing: "
-            f"{_some([prompt.id for prompt in missing])}"
+            f"file <prompt id>.mp4 or <prompt id>-<seed>.mp4 for each ({', '.join(VIDEOS)}), or a row in its "
+            f"manifest; --partial judges what is there. Missing: {_some([prompt.id for prompt in missing])}"
         )
     return sorted(found, key=lambda clip: (clip.prompt, clip.seed))
 
@@ -131,8 +131,8 @@ def _from_folder(folder: Path, prompts: Sequence[ExamPrompt]) -> list[ForeignCli
     if unknown:
         raise ValueError(
             f"{folder}: {len(unknown)} videos are named after no prompt of the list: {_some(unknown)}. Names are "
-            f"<prompt id>.mp4 or <prompt id>-<seed>.mp4, with ids like {_some(list(places)[:3])}"
-            f"{_nearest(Path(unknown[0]).stem, places)}; or write a manifest.csv with path,prompt,seed"
+            f"<prompt id>.mp4 or <prompt id>-<seed>.mp4, with ids like {_some(list(places)[:3])} (--list chooses "
+            f"another list){_nearest(Path(unknown[0]).stem, places)}; or write a manifest.csv with path,prompt,seed"
         )
     return found
 

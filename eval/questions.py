@@ -249,7 +249,9 @@ def load_prompts(source: str | Path = "test", count: int | None = None) -> list[
     """
     path = LISTS / f"{source}.jsonl" if source in ("test", "dev", "probe", "quick") else Path(source)
     if not path.is_file():
-        raise FileNotFoundError(f"{source} is neither a list of prompts (test, dev, probe, quick) nor a file")
+        raise FileNotFoundError(
+            f"{source} is neither a list of prompts (full, test, probe, dev, quick) nor a file"
+        )
     prompts = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():

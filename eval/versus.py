@@ -95,13 +95,13 @@ def write_comparison(
 
 
 def comparison_table(found: Mapping[str, Any]) -> str:
-    """The differences as lines of text."""
-    lines = [("tier", "attribute", "A", "B", "B − A, share", "verdict")]
+    """The differences as lines of text: of shares, or of scores where there is no share."""
+    lines = [("tier", "attribute", "of", "A", "B", "B − A", "verdict")]
     for tier, differences in found["differences"].items():
         for name, difference in _rows(differences):
             key, a, b = _judged(difference), *(_mark(found[system], tier, name) for system in "ab")
             numbers = drawings.percent(a and a[key]), drawings.percent(b and b[key])
-            lines.append((tier, name, *numbers, drawings.points(difference[key]), difference["verdict"]))
+            lines.append((tier, name, key, *numbers, drawings.points(difference[key]), difference["verdict"]))
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths)).rstrip() for line in lines)
 

@@ -123,9 +123,17 @@ def test_what_cannot_be_examined_is_refused_before_anything_loads(tmp_path):
         (["--quick", "--clips", str(tmp_path / "none")], "none"),
         (["a", "--clips", str(tmp_path)], "no checkpoint is needed"),
         (["a", "b", "c"], "3 checkpoints"),
+        (["--quick", "--list", "dev"], "give one of the two"),
+        (["--quick", "--partial"], "goes with --clips"),
+        (["--clips", str(tmp_path), "--steps", "3"], "leave out --seed"),
         (["--prompts", "0"], "--prompts 0 leaves nothing"),
         (["--quick", str(default_checkpoint()), str(tmp_path / "second")], "second"),
     ):
         with pytest.raises(SystemExit, match=said):
             main(["eval", *words, "--out", str(tmp_path / "out")])
     assert not (tmp_path / "out").exists()
+
+
+def test_the_list_to_ask_is_printed(capsys):
+    main(["eval", "--quick", "--show", "--prompts", "2"])
+    assert capsys.readouterr().out.splitlines() == [f"{prompt.id}\t{prompt.text}" for prompt in PROMPTS[:2]]
