@@ -132,8 +132,8 @@ def _from_folder(folder: Path, prompts: Sequence[ExamPrompt]) -> list[ForeignCli
         raise ValueError(
             f"{folder}: {len(unknown)} videos are named after no prompt of the list: {_some(unknown)}. Names are "
             f"<prompt id>.mp4 or <prompt id>-<seed>.mp4, with ids like {_some(list(places)[:3])}"
-            f"{_nearest(Path(unknown[0]).stem, places)} (--list chooses another list); or write a manifest.csv with "
-            "path,prompt,seed"
+            f"{_nearest(Path(unknown[0]).stem, places)} (--list chooses another list); or write a manifest.csv "
+            "with path,prompt,seed"
         )
     return found
 
