@@ -5,6 +5,7 @@
 | `pipeline`   | `KinemaPipeline`, the numbered call from prompt to frames                   |
 | `canvas`     | what is known of a video before sampling; one function a task               |
 | `sampler`    | one loop over a (steps × frames) matrix of noise levels                     |
+| `denoise`    | the guided forward of each step, and what callbacks may change              |
 | `guidance`   | classifier-free guidance, its variants and interval                         |
 | `text`       | prompts encoded, laid along the frames, stacked for guidance                |
 | `seeds`      | one generator a video                                                       |

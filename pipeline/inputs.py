@@ -7,6 +7,7 @@ import torch
 
 from ..vae.latents import latent_channels
 from .canvas import Canvas
+from .output import OUTPUT_TYPES
 
 T = TypeVar("T")
 
@@ -61,6 +62,21 @@ def check_prompts(
             f"{negatives} negative prompts for {prompts} prompts; give one each, or one string for all"
         )
     return prompts
+
+
+def check_encoder(text_encoder: Any, needed: bool) -> None:
+    """Raise a ValueError if texts are to be encoded and there is no encoder."""
+    if text_encoder is None and needed:
+        raise ValueError(
+            "the pipeline has no text_encoder; give prompt_embeds and (unless guidance_scale is 1) "
+            "negative_prompt_embeds"
+        )
+
+
+def check_output_type(output_type: str) -> None:
+    """Raise a ValueError for a type of output that there is not."""
+    if output_type not in OUTPUT_TYPES:
+        raise ValueError(f"output_type is {output_type!r}; it is one of {', '.join(OUTPUT_TYPES)}")
 
 
 def check_numbers(frame_rate: float, num_inference_steps: int, num_videos_per_prompt: int) -> None:

@@ -22,21 +22,24 @@ from diffusers.video_processor import VideoProcessor
 from ..vae.latents import decode_latents, latent_frame_times
 from .canvas import Canvas, text_to_video
 from .checkpoint import find_checkpoint
+from .denoise import Denoiser
 from .grid import Grid
 from .guidance import Guidance
 from .inputs import (
     check_callback_inputs,
+    check_encoder,
     check_latents,
     check_numbers,
+    check_output_type,
     check_parts,
     check_prompts,
     first_given,
 )
-from .output import OUTPUT_TYPES, KinemaPipelineOutput
+from .output import KinemaPipelineOutput
 from .provenance import describe
 from .sampler import choose_step, flow_sigmas, noise_levels, sample
 from .seeds import Seeds, draw_noise, known_seeds, per_video_generators
-from .text import TextBatch, encode_texts, per_video, text_warnings
+from .text import TextBatch, encode_batch, per_video, text_warnings
 
 logger = logging.getLogger(__name__)
 
@@ -185,19 +188,11 @@ class KinemaPipeline(DiffusionPipeline):
             prompt_embeds (B, L, D), prompt_attention_mask (B, L) bool, and the same of the negative prompts
             (None without guidance), B = prompts · num_videos_per_prompt, a prompt's videos side by side.
         """
-        if prompt_embeds is None:
-            texts = [prompt] if isinstance(prompt, str) else prompt or [""]
-            prompt_embeds, prompt_attention_mask = encode_texts(self.text_encoder, texts)
-        if do_classifier_free_guidance and negative_prompt_embeds is None:
-            texts = negative_prompt or ""
-            texts = [texts] * len(prompt_embeds) if isinstance(texts, str) else texts
-            negative_prompt_embeds, negative_prompt_attention_mask = encode_texts(self.text_encoder, texts)
-        batch = TextBatch.of(
-            prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
-        )
-        batch = batch.to(device or self._execution_device, dtype).repeated(num_videos_per_prompt)
-        prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask = batch
-        return prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
+        batch = encode_batch(
+            self.text_encoder, prompt, negative_prompt, do_classifier_free_guidance, prompt_embeds,
+            prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask,
+        )  # fmt: skip
+        return batch.to(device or self._execution_device, dtype).repeated(num_videos_per_prompt)
 
     def check_inputs(
         self,
@@ -218,18 +213,12 @@ class KinemaPipeline(DiffusionPipeline):
     ) -> None:
         """Raise a ValueError that says what was given and what would fit, before any model runs."""
         prompts = check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
-        if self.text_encoder is None and (
-            prompt is not None or (self.do_classifier_free_guidance and negative_prompt_embeds is None)
-        ):
-            raise ValueError(
-                "the pipeline has no text_encoder; give prompt_embeds and (unless guidance_scale is 1) "
-                "negative_prompt_embeds"
-            )
+        guided = self.do_classifier_free_guidance
+        check_encoder(self.text_encoder, prompt is not None or (guided and negative_prompt_embeds is None))
         check_numbers(frame_rate, num_inference_steps, num_videos_per_prompt)
         cells = (self.transformer.config.in_channels, *self.grid.latent_shape(num_frames, height, width))
         check_latents(latents, canvas, cells, prompts, num_videos_per_prompt)
-        if output_type not in OUTPUT_TYPES:
-            raise ValueError(f"output_type is {output_type!r}; it is one of {', '.join(OUTPUT_TYPES)}")
+        check_output_type(output_type)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
     @torch.no_grad()
@@ -359,53 +348,25 @@ class KinemaPipeline(DiffusionPipeline):
         self._num_timesteps = len(levels) - 1
 
         # 6. Denoise
-        unknown = canvas.unknown_frames.cpu()
-        meddled = False  # whether a callback changed anything, or only looked
-
-        def predict(latents: torch.Tensor, level: torch.Tensor, index: int) -> torch.Tensor:
-            self._current_timestep = 1000 * level.max()
-            guided = self.do_classifier_free_guidance and text.negative_prompt_embeds is not None
-            guided = guided and bool((guidance.acts_at(level) & unknown).any())
-            hidden_states = torch.cat([latents, latents]) if guided else latents
-            embeds, mask = text.stacked() if guided else (text.prompt_embeds, text.prompt_attention_mask)
-            timestep = 1000 * (level[:1] if bool((level == level[0]).all()) else level).to(device)
-            context = {
-                "step_index": index,
-                "sigma": float(level.max()),
-                "num_inference_steps": self._num_timesteps,
-            }
-            with self.transformer.cache_context("cond_uncond", **context):
-                velocity = self.transformer(
-                    hidden_states=hidden_states,
-                    timestep=timestep.expand(len(hidden_states), -1).squeeze(1),
-                    encoder_hidden_states=embeds,
-                    encoder_attention_mask=mask,
-                    frame_times=frame_times,
-                    attention_kwargs=attention_kwargs,
-                    return_dict=False,
-                )[0].float()
-            if not guided:
-                return velocity
-            uncond, cond = velocity.chunk(2)
-            return guidance.combine(uncond, cond, self.guidance_scale, latents, level)
-
-        def on_step_end(index: int, latents: torch.Tensor) -> torch.Tensor:
-            nonlocal text
-            nonlocal meddled
-            if callback_on_step_end is not None:
-                seen = {"latents": latents, **text.embeds()}
-                tensors = {name: seen[name] for name in callback_on_step_end_tensor_inputs}
-                scale = self._guidance_scale
-                changed = callback_on_step_end(self, index, self._current_timestep, tensors) or {}
-                meddled |= self._guidance_scale != scale
-                meddled |= any(changed[name] is not seen.get(name) for name in changed)
-                latents = changed.pop("latents", latents)
-                text = text._replace(**{name: changed[name] for name in text.embeds() if name in changed})
-            progress_bar.update()
-            return latents
-
+        run = Denoiser(
+            self,
+            text,
+            guidance,
+            frame_times,
+            unknown=canvas.unknown_frames.cpu(),
+            num_steps=self._num_timesteps,
+            options={"attention_kwargs": attention_kwargs},
+            callback=callback_on_step_end,
+            callback_inputs=callback_on_step_end_tensor_inputs,
+        )
         with self.progress_bar(total=self._num_timesteps) as progress_bar:  # pyright: ignore[reportCallIssue]
-            result = sample(predict, step, canvas, noise, levels, on_step_end, lambda: self.interrupt)
+
+            def on_step_end(index: int, latents: torch.Tensor) -> torch.Tensor:
+                latents = run.after_step(index, latents)
+                progress_bar.update()
+                return latents
+
+            result = sample(run.predict, step, canvas, noise, levels, on_step_end, lambda: self.interrupt)
         self._current_timestep = None
 
         # 7. Decode
@@ -427,7 +388,7 @@ class KinemaPipeline(DiffusionPipeline):
             "guidance": guidance != self._own_guidance,
             "attention_kwargs": bool(attention_kwargs),
             "a canvas": bool(canvas.known.any()) or canvas.num_texts > 1 or bool((canvas.start != 1).any()),
-            "a callback": meddled,
+            "a callback": run.meddled,
             "an interrupt": self.interrupt,
             "another scheduler": self.scheduler is not self._own_scheduler,
             "LoRA weights": bool(getattr(self.transformer, "peft_config", None)),

@@ -79,6 +79,29 @@ def encode_texts(text_encoder: Any, texts: Sequence[str]) -> tuple[torch.Tensor,
     return encoding.encoder_hidden_states, encoding.attention_mask
 
 
+def encode_batch(
+    text_encoder: Any,
+    prompt: str | list[str] | None,
+    negative_prompt: str | list[str] | None,
+    guided: bool,
+    prompt_embeds: torch.Tensor | None = None,
+    prompt_attention_mask: torch.Tensor | None = None,
+    negative_prompt_embeds: torch.Tensor | None = None,
+    negative_prompt_attention_mask: torch.Tensor | None = None,
+) -> TextBatch:
+    """Encode prompts and, if guided, the negative ones (all the same if one is given), unless embeddings are."""
+    if prompt_embeds is None:
+        texts = [prompt] if isinstance(prompt, str) else prompt or [""]
+        prompt_embeds, prompt_attention_mask = encode_texts(text_encoder, texts)
+    if guided and negative_prompt_embeds is None:
+        texts = negative_prompt or ""
+        texts = [texts] * len(prompt_embeds) if isinstance(texts, str) else texts
+        negative_prompt_embeds, negative_prompt_attention_mask = encode_texts(text_encoder, texts)
+    return TextBatch.of(
+        prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
+    )
+
+
 def join_texts(
     hidden_states: torch.Tensor, mask: torch.Tensor, text_of_frame: tuple[int, ...]
 ) -> tuple[torch.Tensor, torch.Tensor]:
