@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any, Self
 
 from ..vae.latents import spatial_stride, temporal_stride
@@ -33,8 +34,8 @@ class Grid:
             ValueError: sizes off the grid; the message gives the nearest that fit.
         """
         problems = [
-            *self._side("height", height, self.spatial * self.patch[1]),
-            *self._side("width", width, self.spatial * self.patch[2]),
+            *self._side("height", height, self.side_steps[0]),
+            *self._side("width", width, self.side_steps[1]),
             *self._frames(num_frames),
         ]
         if problems:
@@ -50,6 +51,41 @@ class Grid:
         """The frame count on the grid that is nearest to a wish; of two, the longer."""
         first, step = self._first_frames, self.temporal * self.patch[0]
         return first + step * max(0, int((num_frames - first) / step + 0.5))
+
+    def fits(self, height: int, width: int) -> bool:
+        """Whether the model can make frames of this size."""
+        sides = ((height, self.side_steps[0]), (width, self.side_steps[1]))
+        return all(side >= step and side % step == 0 for side, step in sides)
+
+    def nearest_side(self, axis: int, side: float) -> int:
+        """The side on the grid that is nearest to a wish; axis 0 is the height, 1 the width."""
+        step = self.side_steps[axis]
+        return step * max(1, int(side / step + 0.5))
+
+    def nearest_size(self, aspect: float, area: float) -> tuple[int, int]:
+        """The (height, width) on the grid with about this area (half to twice) and the nearest aspect.
+
+        Args:
+            aspect: height / width.
+            area: height · width in pixels. An eighth as much weight is on it as on the aspect, on log scales.
+        """
+
+        def cost(size: tuple[int, int]) -> float:
+            return abs(log(size[0] / size[1] / aspect)) + abs(log(size[0] * size[1] / area)) / 8
+
+        rows, columns = self.side_steps
+        within = [
+            (height, width)
+            for height in range(rows, int(4 * (area * aspect) ** 0.5) + 2 * rows, rows)
+            for width in (self.nearest_side(1, height / aspect), self.nearest_side(1, area / height))
+            if area / 2 <= height * width <= area * 2
+        ]
+        return min(within or [(rows, columns)], key=cost)
+
+    @property
+    def side_steps(self) -> tuple[int, int]:
+        """Heights and widths are multiples of these, in pixels."""
+        return self.spatial * self.patch[1], self.spatial * self.patch[2]
 
     @property
     def _first_frames(self) -> int:
