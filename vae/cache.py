@@ -30,6 +30,7 @@ from tqdm import tqdm
 from ..data.files import atomic_path
 from ..data.pixels import to_pixels
 from .latents import encode_latents
+from .preview import CONFIG_KEYS as PREVIEW_KEYS
 
 # Settings of the data section that change neither the clips nor their order.
 _FREE_KEYS = ("num_workers", "caption_mix")
@@ -230,9 +231,12 @@ class LatentDataset(Dataset):
 
 
 def vae_fingerprint(vae: Any) -> str:
-    """A hash of an autoencoder's class, configuration and weights (bf16 weights are other weights)."""
+    """A hash of an autoencoder's class, configuration and weights (bf16 weights are other weights).
+
+    The preview's numbers are left out: latents do not depend on them.
+    """
     digest = hashlib.sha256(type(vae).__name__.encode())
-    config = {key: value for key, value in dict(vae.config).items() if not key.startswith("_")}
+    config = {k: v for k, v in dict(vae.config).items() if not k.startswith("_") and k not in PREVIEW_KEYS}
     digest.update(json.dumps(config, sort_keys=True, default=list).encode())
     for name, tensor in sorted(vae.state_dict().items()):
         digest.update(name.encode())

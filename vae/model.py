@@ -7,6 +7,7 @@ one latent frame. No frame's latent depends on later frames, so clips of any len
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, overload
 
+import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.vae import AutoencoderMixin, DecoderOutput, DiagonalGaussianDistribution
@@ -30,6 +31,8 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
             levels, the first level first.
         latents_mean, latents_std: of each latent channel over the training data; (z - mean) / std is what a
             denoiser sees. None until training has measured them.
+        latent_rgb_weights, latent_rgb_bias: (latent_channels × 3) and (3), the colours in [0, 1] that normalised
+            latents stand for, see `vae/preview.py`. None until they are fitted.
 
     Attributes:
         temporal_compression_ratio: pixel frames per latent frame.
@@ -56,6 +59,8 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
         temporal_stride: int = 4,
         latents_mean: Sequence[float] | None = None,
         latents_std: Sequence[float] | None = None,
+        latent_rgb_weights: Sequence[Sequence[float]] | None = None,
+        latent_rgb_bias: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not block_channels:
@@ -68,6 +73,12 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
                 raise ValueError(
                     f"{name} has {len(values)} values; it needs latent_channels = {latent_channels}, or None"
                 )
+        for name, values, shape in (
+            ("latent_rgb_weights", latent_rgb_weights, (latent_channels, 3)),
+            ("latent_rgb_bias", latent_rgb_bias, (3,)),
+        ):
+            if values is not None and np.shape(values) != shape:
+                raise ValueError(f"{name} has shape {np.shape(values)}; it needs {shape}, or None")
         levels = len(block_channels)
         factors = tuple(2 ** len(range(level, halvings, levels)) for level in range(levels))
         shape = (latent_channels, patch_size, tuple(block_channels), layers_per_block, factors)
