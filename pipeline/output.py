@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from diffusers.utils.outputs import BaseOutput
 
+from ..data.soundtrack import Soundtrack
 from .provenance import Provenance
 from .saving import save_video
 
@@ -25,6 +26,8 @@ class KinemaPipelineOutput(BaseOutput):
         provenance: one entry per video.
         warnings: what the caller should know: words the model does not know, prompts cut short.
         output_type: one of `OUTPUT_TYPES`, what `frames` are.
+        soundtrack: pieces of given videos' sound, saved with every video; None: silent.
+        exact: whether some of the frames are given ones; they are then saved at 45 dB or better.
     """
 
     frames: Any
@@ -32,6 +35,8 @@ class KinemaPipelineOutput(BaseOutput):
     provenance: list[Provenance] | None = None
     warnings: list[str] | None = None
     output_type: str | None = None
+    soundtrack: tuple[Soundtrack, ...] | None = None
+    exact: bool | None = None
 
     def videos(self) -> list[np.ndarray]:
         """Every video as uint8 (T, H, W, 3), whatever the output type.

@@ -226,9 +226,9 @@ def _look_at_list(given: Sequence[Any], name: str) -> Look:
 
 def _as_frames(given: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     """Any array or tensor of frames as (T, H, W, 3) uint8 or float32, values unchecked."""
-    shape, tensor = tuple(given.shape), isinstance(given, torch.Tensor)
-    channel = -3 if tensor else -1
-    layout = "(T, 3, H, W) or (3, H, W)" if tensor else "(T, H, W, 3) or (H, W, 3)"
+    shape, is_tensor = tuple(given.shape), isinstance(given, torch.Tensor)
+    channel = -3 if is_tensor else -1
+    layout = "(T, 3, H, W) or (3, H, W)" if is_tensor else "(T, H, W, 3) or (H, W, 3)"
     problem = None
     if len(shape) not in (3, 4, 5):
         problem = "it needs"
@@ -236,9 +236,9 @@ def _as_frames(given: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
         problem = f"it holds {shape[0]} videos; give one of them,"
     elif shape[channel] != 3:
         problem = "it needs"
-        if len(shape) > 3 and tensor and shape[-4] == 3:
+        if len(shape) > 3 and is_tensor and shape[-4] == 3:
             problem = "the channels come after the frames here (x.transpose(-4, -3) swaps them):"
-        elif not tensor and len(shape) > 2 and shape[-3] == 3:
+        elif not is_tensor and len(shape) > 2 and shape[-3] == 3:
             problem = "an array has its channels last (np.moveaxis(x, -3, -1) moves them):"
         elif shape[channel] in (1, 4):
             problem = "there are 3 channels, red, green and blue:"
@@ -247,15 +247,15 @@ def _as_frames(given: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
     if problem:
         raise MediaError(f"{name} has shape {shape}; {problem} {layout}")
     if isinstance(given, torch.Tensor):
-        given = given.detach().movedim(-3, -1).cpu()
-        if given.dtype == torch.bfloat16:
-            given = given.float()
-        given = given.numpy()
-    if given.dtype != np.uint8 and not np.issubdtype(given.dtype, np.floating):
-        raise MediaError(f"{name} is {given.dtype}; give uint8 (0 to 255), or floating numbers in [0, 1]")
-    if given.dtype != np.uint8:
-        given = given.astype(np.float32, copy=False)
-    return given.reshape(-1, *given.shape[-3:])
+        tensor = given.detach().movedim(-3, -1).cpu()
+        array = (tensor.float() if tensor.is_floating_point() else tensor).numpy()
+    else:
+        array = given
+    if array.dtype != np.uint8 and not np.issubdtype(array.dtype, np.floating):
+        raise MediaError(f"{name} is {array.dtype}; give uint8 (0 to 255), or floating numbers in [0, 1]")
+    if array.dtype != np.uint8:
+        array = array.astype(np.float32, copy=False)
+    return array.reshape(-1, *array.shape[-3:])
 
 
 def _checked(frame: np.ndarray, name: str) -> np.ndarray:
