@@ -1,8 +1,9 @@
-"""Video files in and out, through PyAV: `read_video`, `iter_video`, `probe`, `read_metadata`, `write_video`.
+"""Video files in and out, through PyAV: read, probe and write them.
 
 Errors are `VideoError`s with a path, a time and a cause; `video_probe` draws their tree.
 """
 
+from .video_exact import Written, write_video_exactly
 from .video_probe import (
     VideoDamageError,
     VideoError,
@@ -26,9 +27,11 @@ __all__ = [
     "VideoRangeError",
     "VideoWarning",
     "VideoWriteError",
+    "Written",
     "iter_video",
     "probe",
     "read_metadata",
     "read_video",
     "write_video",
+    "write_video_exactly",
 ]

@@ -56,12 +56,15 @@ class KinemaPipelineOutput(BaseOutput):
             frames = frames.float().permute(0, 1, 3, 4, 2).cpu().numpy()
         return list((frames * 255).round().clip(0, 255).astype(np.uint8))
 
-    def save(self, path: str | Path) -> list[Path]:
-        """Write the videos, with their provenance inside.
+    def save(self, path: str | Path, exact: bool | None = None) -> list[Path]:
+        """Write the videos, with their soundtrack, and with their provenance inside.
 
         Args:
             path: .mp4, .m4v, .mov or .mkv; .gif; or .png for single frames. Several videos get "-0", "-1" … before
                 the suffix.
+            exact: whether every frame of a video file must come back at 45 dB or better. That often takes full
+                colour resolution, which not every player shows; False makes a file that plays everywhere. None: if
+                some of the frames are given ones.
 
         Returns:
             The files written.
@@ -75,5 +78,12 @@ class KinemaPipelineOutput(BaseOutput):
             names = [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(len(videos))]
         provenance = self.provenance or [None] * len(videos)
         for name, frames, made in zip(names, videos, provenance):
-            save_video(name, frames, self.frame_rate or 1.0, made)
+            save_video(
+                name,
+                frames,
+                self.frame_rate or 1.0,
+                made,
+                soundtrack=self.soundtrack or (),
+                exact=bool(self.exact) if exact is None else exact,
+            )
         return names
