@@ -37,7 +37,8 @@ from .inputs import (
 )
 from .output import KinemaPipelineOutput
 from .provenance import describe
-from .sampler import choose_step, flow_sigmas, noise_levels, sample
+from .sampler import choose_step, flow_sigmas, sample
+from .schedules import Schedule, ScheduleName, find_schedule, noise_levels
 from .seeds import Seeds, draw_noise, known_seeds, per_video_generators
 from .text import TextBatch, encode_batch, per_video, text_warnings
 
@@ -242,6 +243,7 @@ class KinemaPipeline(DiffusionPipeline):
         negative_prompt_embeds: torch.Tensor | None = None,
         negative_prompt_attention_mask: torch.Tensor | None = None,
         canvas: Canvas | None = None,
+        schedule: ScheduleName | Schedule = "equal",
         output_type: Literal["np", "pt", "pil", "latent"] = "np",
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
@@ -267,6 +269,8 @@ class KinemaPipeline(DiffusionPipeline):
             prompt_embeds, prompt_attention_mask: (prompts, L, D) and (prompts, L) bool instead of a prompt.
             negative_prompt_embeds, negative_prompt_attention_mask: likewise.
             canvas: what is known already; None: nothing. If its frames follow K texts, give K prompts a video.
+            schedule: how the frames' noise levels descend: "equal" together; "staircase" and "rolling" one after
+                another; or a function, see `kinema.pipeline.schedules`.
             output_type: see `KinemaPipelineOutput.frames`.
             return_dict: False returns a tuple of the frames only.
             attention_kwargs: for the transformer; {"scale": s} scales LoRA weights.
@@ -304,6 +308,7 @@ class KinemaPipeline(DiffusionPipeline):
             prompt, negative_prompt, height, width, num_frames, frame_rate, steps, num_videos_per_prompt, latents,
             prompt_embeds, negative_prompt_embeds, canvas, output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
+        schedule = find_schedule(schedule)
         device = self._execution_device
         texts = [] if prompt is None else [prompt] if isinstance(prompt, str) else prompt
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
@@ -341,8 +346,7 @@ class KinemaPipeline(DiffusionPipeline):
 
         # 5. The (steps × frames) matrix of noise levels
         tokens = noise[0, 0].numel() // math.prod(self.grid.patch)
-        schedule = flow_sigmas(self.scheduler, steps, device, sigmas, tokens)
-        levels = noise_levels(schedule, canvas)
+        levels = noise_levels(flow_sigmas(self.scheduler, steps, device, sigmas, tokens), canvas, schedule)
         step = choose_step(self.scheduler, levels, canvas, generators)
         frame_times = latent_frame_times(latent_shape[1], frame_rate, self.grid.temporal).to(device)[None]
         self._num_timesteps = len(levels) - 1
@@ -390,6 +394,7 @@ class KinemaPipeline(DiffusionPipeline):
             "a canvas": bool(canvas.known.any()) or canvas.num_texts > 1 or bool((canvas.start != 1).any()),
             "a callback": run.meddled,
             "an interrupt": self.interrupt,
+            "another schedule": schedule is not find_schedule("equal"),
             "another scheduler": self.scheduler is not self._own_scheduler,
             "LoRA weights": bool(getattr(self.transformer, "peft_config", None)),
         }

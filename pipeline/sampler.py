@@ -1,7 +1,7 @@
 """The sampler: one loop over a (steps × frames) matrix of noise levels.
 
-Equal rows are ordinary diffusion, and any diffusers flow-matching scheduler may take the steps. Rows that
-differ (a frame held clean while others descend from different levels) take our own Euler step.
+`schedules` makes the matrix. Equal rows are ordinary diffusion, and any diffusers flow-matching scheduler may take
+the steps. Rows that differ (frames that start apart, or descend one after another) take our own Euler step.
 
 The path is that of rectified flow (Liu et al. 2022; Lipman et al. 2023): x_σ = (1 - σ) x0 + σ ε, velocity
 v = ε - x0, so dx/dσ = v.
@@ -86,25 +86,6 @@ def dynamic_shift(config: Any, num_tokens: int) -> float:
     return low_shift + (high_shift - low_shift) * (num_tokens - low) / (high - low)
 
 
-def noise_levels(sigmas: torch.Tensor, canvas: Canvas) -> torch.Tensor:
-    """The matrix of noise levels: row i is what the model sees at step i, the last row is the result.
-
-    A frame that starts below the first levels waits there until the others have come down to it; rows in which
-    every frame waits are left out. Wholly known frames are held at their level.
-
-    Args:
-        sigmas: (S + 1,) descending levels that end at 0.
-        canvas: gives each frame's start.
-
-    Returns:
-        (S' + 1, F) float32 on the CPU, S' ≤ S.
-    """
-    unknown, start = canvas.unknown_frames.cpu(), canvas.start.float().cpu()
-    levels = torch.where(unknown, torch.minimum(sigmas[:, None], start), start)
-    waiting = (levels[1:] == start).all(1).int().cumprod(0).sum()  # leading steps that change nothing
-    return levels[int(waiting) :]
-
-
 def euler_step(levels: torch.Tensor) -> Step:
     """Euler's step with a noise level per frame: x + (σ_next - σ) v. Levels (S + 1, F)."""
 
@@ -137,15 +118,18 @@ def choose_step(
     Raises:
         SchedulerError: the rows differ and the scheduler is not plain Euler.
     """
-    rows = levels[:, canvas.unknown_frames.cpu()]
+    known = ~canvas.unknown_frames.cpu()
+    rows = levels[:, ~known]
     if torch.equal(rows, scheduler.sigmas.float().cpu()[:, None].expand(-1, rows.shape[1])):
         return scheduler_step(scheduler, generators)
     if _is_euler(scheduler) and not scheduler.config["stochastic_sampling"]:
         return euler_step(levels)
+    differ = next((row for row in levels if row[~known].unique().numel() > 1), levels[0])
     raise SchedulerError(
         f"{type(scheduler).__name__} needs one noise level for all frames and a start from pure noise; this "
-        f"canvas starts its frames at {[round(level, 3) for level in levels[0].tolist()]}. Use "
-        "FlowMatchEulerDiscreteScheduler (without stochastic_sampling), or start every unknown frame at 1"
+        f"call has frames at {[round(level, 3) for level in differ.tolist()]} in one step. Use "
+        "FlowMatchEulerDiscreteScheduler (without stochastic_sampling), or start every unknown frame at 1 with "
+        'schedule="equal"'
     )
 
 
@@ -166,7 +150,7 @@ def sample(
         canvas: known tokens; they are shown at their frame's level with the same noise at every step, and come
             out exactly as given.
         noise: (B, C, F, h, w), the noise of every frame, known ones too.
-        levels: (S + 1, F) from `noise_levels`.
+        levels: (S + 1, F) from `schedules.noise_levels`.
         on_step_end: (index, sample) -> the sample to go on with.
         interrupted: asked before each step; true ends the loop with the sample as it is.
 

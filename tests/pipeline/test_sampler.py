@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema.pipeline.canvas import text_to_video, with_known
-from kinema.pipeline.sampler import SchedulerError, choose_step, euler_step, flow_sigmas, noise_levels, sample
+from kinema.pipeline.sampler import SchedulerError, choose_step, euler_step, flow_sigmas, sample
+from kinema.pipeline.schedules import noise_levels
 
 # diffusers' multistep schedulers turn tensors into arrays in the way of numpy 1.
 pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
