@@ -129,8 +129,8 @@ def load_finished(folder: Path, stage: str) -> Any:
 
 
 def build_transformer(config: Config, vae: Any, text: Any) -> KinemaTransformer3DModel:
-    """A new denoiser that fits its autoencoder, its text encoder and its clips."""
-    return KinemaTransformer3DModel(
+    """A new denoiser, closed at zero, that fits its autoencoder, its text encoder and its clips."""
+    transformer = KinemaTransformer3DModel(
         **config.dit.model_dump(),
         in_channels=latent_channels(vae),
         cross_attention_dim=text.hidden_size,
@@ -140,6 +140,7 @@ def build_transformer(config: Config, vae: Any, text: Any) -> KinemaTransformer3
         sample_fps=config.data.fps,
         sample_temporal_stride=temporal_stride(vae),
     )
+    return transformer.start_from_zero()
 
 
 # ---------------------------------------------------------------------------------------------- data

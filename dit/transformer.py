@@ -6,8 +6,9 @@ S tokens per frame, N = F · S tokens (in token frames), D model width, K contro
 
 import math
 from contextlib import nullcontext
-from typing import Any
+from typing import Any, Self
 
+import diffusers
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.loaders.peft import PeftAdapterMixin
@@ -136,7 +137,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         self._initialize()
 
     def _initialize(self) -> None:
-        """Xavier weights; gates, output and control start at zero, so the first prediction is 0 everywhere."""
+        """Xavier weights, and tables and the output as small as diffusers' transformers draw theirs."""
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
@@ -145,14 +146,26 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         nn.init.normal_(self.time_embed.linear_1.weight, std=0.02)
         nn.init.normal_(self.time_embed.linear_2.weight, std=0.02)
         nn.init.normal_(self.null_text, std=0.02)
-        nn.init.zeros_(self.time_embed.modulation.weight)
-        nn.init.zeros_(self.position_embed.weight)
-        nn.init.zeros_(self.proj_out.weight)
-        if self.time_embed.control is not None:
-            nn.init.zeros_(self.time_embed.control.weight)
         for name, parameter in self.named_parameters():
             if name.endswith("cross_attn.to_out.0.weight"):  # the one branch without a gate
                 parameter.data.mul_((2 * len(self.transformer_blocks)) ** -0.5)
+        for name, parameter in self.named_parameters():
+            if name.endswith("scale_shift_table"):
+                nn.init.normal_(parameter, std=self.dim**-0.5)
+
+    def start_from_zero(self) -> Self:
+        """Close what training from scratch opens by itself: gates, output, control and place in the frame.
+
+        The first prediction is then 0 everywhere, which trains faster and more steadily (adaLN-Zero, Peebles &
+        Xie 2022, arXiv:2212.09748).
+        """
+        layers = [self.time_embed.modulation, self.time_embed.control, self.position_embed, self.proj_out]
+        for layer in filter(None, layers):
+            nn.init.zeros_(layer.weight)
+        for name, parameter in self.named_parameters():
+            if name.endswith("scale_shift_table"):
+                nn.init.zeros_(parameter)
+        return self
 
     @property
     def dim(self) -> int:
@@ -310,6 +323,10 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         if getattr(self, "_parallel_config", None) is not None:
             raise ValueError("block-causal attention does not work under context parallelism; use one device")
         return mask.to(device).repeat_interleave(space, dim=0).repeat_interleave(space, dim=1)
+
+
+# diffusers looks classes up by name among its own, as AutoModel does.
+setattr(diffusers, KinemaTransformer3DModel.__name__, KinemaTransformer3DModel)
 
 
 def _per_token_frame(x: torch.Tensor, patch_frames: int) -> torch.Tensor:

@@ -7,6 +7,7 @@ one latent frame. No frame's latent depends on later frames, so clips of any len
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import ClassVar, Literal, overload
 
+import diffusers
 import numpy as np
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -295,6 +296,10 @@ class AutoencoderKLKinema(ModelMixin, AutoencoderMixin, ConfigMixin):
             raise ValueError(
                 f"latents have shape {tuple(z.shape)}; they need (batch, {channels}, frames, height, width)"
             )
+
+
+# diffusers looks classes up by name among its own, as AutoModel does.
+setattr(diffusers, AutoencoderKLKinema.__name__, AutoencoderKLKinema)
 
 
 def _chunks(given: torch.Tensor | Iterable[torch.Tensor], frames: int) -> Iterable[torch.Tensor]:

@@ -32,15 +32,15 @@ def test_any_shape_that_fits_gives_its_shape(model, make_inputs, batch, frames, 
     assert out.isfinite().all()
 
 
-def test_new_model_predicts_zero():
+def test_training_starts_from_a_prediction_of_zero_and_a_new_model_does_not():
     model = KinemaTransformer3DModel(num_layers=1, num_attention_heads=1, attention_head_dim=12)
-    out = run(
-        model,
-        hidden_states=torch.randn(1, 16, 2, 4, 4),
-        timestep=torch.tensor([500.0]),
-        encoder_hidden_states=torch.randn(1, 3, 192),
-    )
-    assert not out.any()
+    inputs = {
+        "hidden_states": torch.randn(1, 16, 2, 4, 4),
+        "timestep": torch.tensor([500.0]),
+        "encoder_hidden_states": torch.randn(1, 3, 192),
+    }
+    assert run(model, **inputs).std() > 0.1
+    assert not run(model.start_from_zero(), **inputs).any()
 
 
 def test_one_level_per_clip_equals_equal_levels_per_frame(model, make_inputs):
