@@ -54,8 +54,8 @@ def preview(vae: Any, latents: torch.Tensor) -> torch.Tensor:
     weights, bias = (
         torch.tensor(getattr(vae.config, key), device=latents.device, dtype=torch.float32) for key in CONFIG_KEYS
     )
-    colours = torch.tensordot(latents.float(), weights, dims=([1], [0])) + bias  # (B, F, h, w, 3)
-    return rearrange(colours, "b f h w c -> b f c h w").clamp(0, 1)
+    colours = weights.T @ latents.float().flatten(2) + bias[:, None]  # (B, 3, F·h·w)
+    return rearrange(colours.unflatten(2, latents.shape[2:]), "b c f h w -> b f c h w").clamp(0, 1)
 
 
 @torch.no_grad()

@@ -24,6 +24,8 @@ from ..data.sheets import contact_sheet
 from .discriminator import PatchDiscriminator3D, discriminator_loss, generator_loss
 from .losses import PerceptualDistance, psnr, ssim, vae_loss
 from .model import AutoencoderKLKinema
+from .preview import CLIPS as PREVIEW_CLIPS
+from .preview import fit_preview
 
 IMAGE_SHARE = 0.125  # of the steps that train on single frames, so that images and first frames are as good
 IMAGES_PER_CLIP = 4
@@ -193,13 +195,15 @@ def latent_statistics(
 
 
 def save(run: trainer.Run, model: AutoencoderKLKinema, dataset: Dataset) -> Path:
-    """Measure the latents and write the finished component to RUN/vae/final, whole or not at all."""
+    """Measure the latents, fit their preview and write the component to RUN/vae/final, whole or not at all."""
     final, partial = run.directory / "final", run.directory / "final.partial"
     if run.is_main:
         model.eval()
         clips = min(STATISTICS_CLIPS, run.train.steps * run.train.batch_size)
         mean, std = latent_statistics(model, _first(dataset, clips), run.accelerator.device)
         model.register_to_config(latents_mean=mean, latents_std=std)
+        some = (clip["pixel_values"][None] for clip in _first(dataset, min(PREVIEW_CLIPS, clips)))
+        fit_preview(model, (to_pixels(frames).to(run.accelerator.device) for frames in some))
         shutil.rmtree(partial, ignore_errors=True)
         model.save_pretrained(partial, max_shard_size=trainer.SHARD_SIZE)
         shutil.rmtree(final, ignore_errors=True)

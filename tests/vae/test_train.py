@@ -74,6 +74,7 @@ def test_a_paused_run_goes_on_as_if_never_paused(tmp_path, monkeypatch, adversar
     assert losses(tmp_path / "paused") == losses(tmp_path / "whole")
     mine, theirs = (AutoencoderKLKinema.from_pretrained(tmp_path / name / "final") for name in ("paused", "whole"))
     assert mine.config["latents_std"] == theirs.config["latents_std"]
+    assert mine.config["latent_rgb_weights"] == theirs.config["latent_rgb_weights"] is not None
     for (name, a), b in zip(mine.state_dict().items(), theirs.state_dict().values()):
         assert torch.equal(a, b), name
 
