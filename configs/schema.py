@@ -31,7 +31,10 @@ class DataConfig(Section):
     num_frames: int = Field(default=17, gt=0)  # frames per clip, 1 + k * temporal_stride
     fps: float = Field(default=8.0, gt=0)  # frames per second
     fps_choices: tuple[float, ...] = ()  # if given, each clip draws its frame rate from these
-    buckets: tuple[tuple[int, int, int], ...] = ()  # folders only: (frames, height, width) shapes to sort into
+    # (frames, height, width) shapes in place of those above: folders sort their clips into the nearest, Diorama
+    # draws one a clip (a shape named twice is drawn twice as often).
+    buckets: tuple[tuple[int, int, int], ...] = ()
+    two_events: float = Field(default=0.0, ge=0, le=1)  # Diorama's levels 0, 1: share with two motions in turn
     caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
     num_workers: int = Field(default=0, ge=0)  # loader processes per rank; 0 loads in the training process
 
@@ -117,12 +120,14 @@ class FlowConfig(Section):
     """Noise levels of a training clip, and what else is drawn per sample."""
 
     plans: Mapping01 = {  # shares of the noise plans; they sum to 1
-        "equal": 0.55,  # one level for all frames
-        "independent": 0.25,  # a level per frame (Diffusion Forcing)
-        "prefix": 0.08,  # first frames clean
-        "suffix": 0.04,  # last frames clean
-        "both_ends": 0.04,  # first and last frames clean
-        "scattered": 0.04,  # some frames clean
+        "equal": 0.5,  # one level for all frames
+        "independent": 0.24,  # a level per frame (Diffusion Forcing)
+        "prefix": 0.08,  # first frames clean: image to video, extension
+        "scattered": 0.03,  # some frames clean
+        # Clean frames encoded as the pipeline encodes them (vae/context.py), not as part of the whole clip:
+        "suffix": 0.05,  # last frames clean: extension backwards
+        "both_ends": 0.05,  # first and last frames clean: connection, loop
+        "keyframes": 0.05,  # single frames clean, each a still that fills its latent
     }
     logit_mean: float = 0.0  # of the logit-normal noise level
     logit_std: float = Field(default=1.0, gt=0)
@@ -130,12 +135,18 @@ class FlowConfig(Section):
     caption_dropout: float = Field(default=0.1, ge=0, le=1)  # for classifier-free guidance
     block_causal: float = Field(default=0.3, ge=0, le=1)  # share of batches under the block-causal mask
     frames_per_block: int = Field(default=1, gt=0)  # latent frames per causal block
+    # Share of the block-causal batches that lack the clip's beginning, as a streaming window does. The first
+    # latent frame is an image's and unlike the others, so a model that always saw it would miss it.
+    mid_clip: float = Field(default=0.4, ge=0, le=1)
+    timed_captions: float = Field(
+        default=0.5, ge=0, le=1
+    )  # share of clips that have them trained on a text a span
     image_fraction: float = Field(default=0.1, ge=0, le=1)  # share of batches of single frames
     image_warmup: float = Field(default=0.15, ge=0, le=1)  # first share of the steps that sees only single frames
 
     @model_validator(mode="after")
     def _check(self) -> "FlowConfig":
-        known = {"equal", "independent", "prefix", "suffix", "both_ends", "scattered"}
+        known = {"equal", "independent", "prefix", "suffix", "both_ends", "scattered", "keyframes"}
         if abs(sum(self.plans.values()) - 1) > 1e-6 or set(self.plans) - known:
             raise ValueError(f"plans is {self.plans}; it needs shares of {sorted(known)} that sum to 1")
         return self

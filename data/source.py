@@ -33,6 +33,8 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
             num_clips=data.num_clips,
             supersample=data.supersample,
             fps_choices=data.fps_choices,
+            buckets=data.buckets,
+            two_events=data.two_events,
         )
     from .diorama.rendered import RenderedClips, is_rendered
 

@@ -21,13 +21,16 @@ class Clip(TypedDict):
     captions: dict[str, str]  # short, medium, dense
     fps: float
     scene: str  # JSON
+    timed_captions: list[tuple[float, float, str]]  # (start, end, text), times as shares of the clip; often empty
 
 
 class DioramaDataset(Dataset[Clip]):
     """`num_clips` clips of the corpus `seed`; item i is the scene (seed, i) filmed at the given shape.
 
-    With `fps_choices` each clip's frame rate is drawn from them (by seed and index) in place of `fps`. Scenes
-    begin at index `first_index`, so that disjoint ranges of one corpus are disjoint datasets.
+    With `fps_choices` each clip's frame rate is drawn from them (by seed and index) in place of `fps`; with
+    `buckets`, (frames, height, width) each, its shape in place of `num_frames`, `height` and `width`. `two_events`
+    is explained at `sample_scene`. Scenes begin at index `first_index`, so that disjoint ranges of one corpus are
+    disjoint datasets.
     """
 
     def __init__(
@@ -43,12 +46,15 @@ class DioramaDataset(Dataset[Clip]):
         supersample: int = 2,
         fps_choices: tuple[float, ...] = (),
         first_index: int = 0,
+        buckets: tuple[tuple[int, int, int], ...] = (),
+        two_events: float = 0.0,
     ):
         self.seed, self.difficulty = seed, difficulty
         self.split: Split = split
         self.height, self.width, self.num_frames, self.fps = height, width, num_frames, fps
         self.num_clips, self.supersample = num_clips, supersample
         self.fps_choices, self.first_index = tuple(fps_choices), first_index
+        self.buckets, self.two_events = tuple(buckets), two_events
 
     def __len__(self) -> int:
         return self.num_clips
@@ -67,15 +73,23 @@ class DioramaDataset(Dataset[Clip]):
             "captions": captions(scene, self.seed),
             "fps": float(fps),
             "scene": scene.to_json(),
+            "timed_captions": [(timed.start, timed.end, timed.text) for timed in scene.timed_captions],
         }
+
+    def shape(self, index: int) -> tuple[int, int, int]:
+        """Frames, height and width of clip `index`."""
+        if not self.buckets:
+            return self.num_frames, self.height, self.width
+        return Draws("shape", self.seed, self.first_index + index, self.split).choice(self.buckets)
 
     def __getitem__(self, index: int) -> Clip:
         described = self.describe(index)
+        num_frames, height, width = self.shape(index)
         clip = render(
             self._scene(index),
-            height=self.height,
-            width=self.width,
-            num_frames=self.num_frames,
+            height=height,
+            width=width,
+            num_frames=num_frames,
             fps=described["fps"],
             supersample=self.supersample,
         )
@@ -83,4 +97,10 @@ class DioramaDataset(Dataset[Clip]):
         return cast(Clip, described | {"pixel_values": pixels})
 
     def _scene(self, index: int) -> Scene:
-        return sample_scene(self.seed, self.first_index + index, split=self.split, difficulty=self.difficulty)
+        return sample_scene(
+            self.seed,
+            self.first_index + index,
+            split=self.split,
+            difficulty=self.difficulty,
+            two_events=self.two_events,
+        )

@@ -29,6 +29,7 @@ from .scene import (
     Split,
     Style,
 )  # fmt: skip
+from .simple import actions_of as simple_actions_of
 from .stage import FLOATING, TRAVELS, actions_of, draw_stage, draw_thing
 
 STORIES: dict[str, float] = {"one": 0.7, "in turn": 0.15, "together": 0.15}
@@ -104,6 +105,21 @@ def draw_turns(draws: Draws, scene: Scene) -> Scene:
     if camera.move == "track":  # it would keep pace with the first half alone
         camera = camera.model_copy(update={"move": "static", "amount": 0.0})
     return scene.model_copy(update={"objects": tuple(things), "second_motions": tuple(seconds), "camera": camera})
+
+
+def draw_simple_turns(draws: Draws, scene: Scene) -> Scene:
+    """A simple scene (levels 0 and 1) whose object does one thing after another, with timed captions."""
+    thing = scene.objects[0]
+    weights = {
+        then: weight
+        for then, weight in simple_actions_of(thing.kind, scene.level).items()
+        if follows(thing.motion.action, then)
+    }
+    if not weights:
+        return scene
+    moved, second = stage_halves(draws, thing, thing.motion.action, draws.weighted(weights))
+    scene = scene.model_copy(update={"objects": (moved,), "second_motions": (second,)})
+    return scene.model_copy(update={"timed_captions": timed_captions(scene)})
 
 
 def draw_pair(draws: Draws, scene: Scene) -> Scene:
