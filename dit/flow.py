@@ -21,6 +21,17 @@ class NoisePlan(NamedTuple):
     sigmas: torch.Tensor  # (B, F) float32 in [0, 1); 0: a clean, known frame
     loss_mask: torch.Tensor  # (B, F) bool, False where the frame is known and carries no loss
     kinds: tuple[str, ...]  # B names of `FlowConfig.plans`
+    context: torch.Tensor  # (B, F) uint8: which encoding a clean frame has; see CLIP, SUFFIX, STILL
+
+
+class Parts(NamedTuple):
+    """Which parts of a clip are encoded as the pipeline encodes context; see `vae.context.Contexts`."""
+
+    suffix_start: int
+    still_frames: tuple[int, ...]
+
+
+CLIP, SUFFIX, STILL = 0, 1, 2  # encoded as a part of its clip, as a suffix, as a still
 
 
 class BatchKind(NamedTuple):
@@ -28,6 +39,7 @@ class BatchKind(NamedTuple):
 
     images: bool  # only the first latent frame of each clip
     block_causal: bool  # attention is block-causal
+    skipped: float = 0.0  # share of a clip's latent frames left out at its beginning
 
 
 def seeded_generator(*key: int | str) -> torch.Generator:
@@ -56,13 +68,20 @@ def draw_sigmas(generator: torch.Generator, count: int, config: FlowConfig) -> t
     return shift_sigma(torch.sigmoid(config.logit_mean + config.logit_std * normal), config.shift)
 
 
-def draw_plan(seeds: Sequence[int], num_frames: int, config: FlowConfig, frames_per_block: int = 1) -> NoisePlan:
+def draw_plan(
+    seeds: Sequence[int],
+    num_frames: int,
+    config: FlowConfig,
+    frames_per_block: int = 1,
+    parts: Sequence[Parts] | None = None,
+) -> NoisePlan:
     """Draw each clip's noise levels from the mixture `config.plans`.
 
     - equal: one level for all frames.
     - independent: a level per block of `frames_per_block` frames (Diffusion Forcing, Chen et al. 2024,
       arXiv:2407.01392).
-    - prefix, suffix, both_ends, scattered: some frames are clean context, the rest share one level.
+    - prefix, suffix, both_ends, scattered, keyframes: some frames are clean context, the rest share one level.
+      With `parts`, the last frames of suffix and both_ends and those of keyframes are the encoded parts.
 
     Clips too short for a plan (a context plan needs 2 frames, both ends 3) take "equal".
 
@@ -71,6 +90,7 @@ def draw_plan(seeds: Sequence[int], num_frames: int, config: FlowConfig, frames_
         num_frames: latent frames F.
         config: shares and the level distribution.
         frames_per_block: frames that share a level in the "independent" plan.
+        parts: of each clip; None: context is drawn anywhere, and all of it is encoded as part of its clip.
 
     Raises:
         ValueError: if `num_frames` or `frames_per_block` is below 1.
@@ -81,13 +101,23 @@ def draw_plan(seeds: Sequence[int], num_frames: int, config: FlowConfig, frames_
         )
     names = sorted(config.plans)
     edges = torch.tensor([config.plans[name] for name in names], dtype=torch.float64).cumsum(0)
-    sigmas, known, kinds = [], [], []
-    for seed in seeds:
+    sigmas, known, kinds, encodings = [], [], [], []
+    for number, seed in enumerate(seeds):
         generator = seeded_generator(seed, "plan")
         draw = torch.rand((), generator=generator, dtype=torch.float64) * edges[-1]
         kind = names[min(int(torch.searchsorted(edges, draw, right=True)), len(names) - 1)]
         kind = kind if num_frames >= {"equal": 1, "independent": 1, "both_ends": 3}.get(kind, 2) else "equal"
-        context = _draw_context(kind, num_frames, generator)
+        encoding = torch.zeros(num_frames, dtype=torch.uint8)
+        if parts and kind in ("suffix", "both_ends", "keyframes"):
+            encoding = _draw_parts(kind, num_frames, parts[number], generator)
+            context = encoding > 0
+            first = int(torch.randint(0, parts[number].suffix_start, (), generator=generator))
+            if kind == "both_ends" and first:
+                context[:first] = True
+            elif kind == "keyframes" and first % 2 and not bool(context[1:].all()):
+                context[0] = True  # an image in any case
+        else:
+            context = _draw_context(kind, num_frames, generator)
         blocks = -(-num_frames // frames_per_block)
         if kind == "independent":
             levels = draw_sigmas(generator, blocks, config).repeat_interleave(frames_per_block)[:num_frames]
@@ -96,7 +126,19 @@ def draw_plan(seeds: Sequence[int], num_frames: int, config: FlowConfig, frames_
         sigmas.append(torch.where(context, 0.0, levels))
         known.append(context)
         kinds.append(kind)
-    return NoisePlan(torch.stack(sigmas), ~torch.stack(known), tuple(kinds))
+        encodings.append(encoding)
+    return NoisePlan(torch.stack(sigmas), ~torch.stack(known), tuple(kinds), torch.stack(encodings))
+
+
+def _draw_parts(kind: str, num_frames: int, parts: Parts, generator: torch.Generator) -> torch.Tensor:
+    """Uint8 (F,): SUFFIX or STILL at the frames of a clip's parts that are shown."""
+    frame = torch.arange(num_frames)
+    if kind != "keyframes":
+        return torch.where(frame >= parts.suffix_start, SUFFIX, CLIP).to(torch.uint8)
+    count = int(torch.randint(1, len(parts.still_frames) + 1, (), generator=generator))
+    order = torch.randperm(len(parts.still_frames), generator=generator)[:count].tolist()
+    shown = [parts.still_frames[number] for number in order]
+    return torch.where(torch.isin(frame, torch.tensor(shown)), STILL, CLIP).to(torch.uint8)
 
 
 def _draw_context(kind: str, num_frames: int, generator: torch.Generator) -> torch.Tensor:
@@ -113,7 +155,7 @@ def _draw_context(kind: str, num_frames: int, generator: torch.Generator) -> tor
     if kind == "both_ends":
         first = integer(1, num_frames - 2)
         return (frame < first) | (frame >= num_frames - integer(1, num_frames - 1 - first))
-    if kind == "scattered":
+    if kind in ("scattered", "keyframes"):
         order = torch.randperm(num_frames, generator=generator)
         return torch.isin(frame, order[: integer(1, num_frames - 1)])
     return torch.zeros(num_frames, dtype=torch.bool)
@@ -137,6 +179,11 @@ def draw_caption(captions: Mapping[str, str], mix: Mapping[str, float], seed: in
     return captions[levels[min(int(torch.searchsorted(edges, draw, right=True)), len(levels) - 1)]]
 
 
+def draw_shares(seeds: Sequence[int], purpose: str) -> list[float]:
+    """A uniform number in [0, 1) per sample, from its seed and a purpose."""
+    return [float(torch.rand((), generator=seeded_generator(seed, purpose))) for seed in seeds]
+
+
 def draw_caption_dropout(seeds: Sequence[int], probability: float) -> list[bool]:
     """Which samples lose their caption, so that the model also learns the unconditional velocity."""
     return [bool(torch.rand((), generator=seeded_generator(seed, "caption")) < probability) for seed in seeds]
@@ -146,11 +193,13 @@ def draw_batch_kind(seed: int, step: int, steps: int, config: FlowConfig) -> Bat
     """What batch number `step` of `steps` is; the same on every rank.
 
     All batches of the first `config.image_warmup` share of the steps are images, later ones with probability
-    `config.image_fraction`. Video batches are block-causal with probability `config.block_causal`.
+    `config.image_fraction`. Video batches are block-causal with probability `config.block_causal`, and of these
+    the share `config.mid_clip` lacks a part of the clip's beginning, at least the first latent frame.
     """
-    image, causal = torch.rand(2, generator=seeded_generator(seed, step, "batch")).tolist()
+    image, causal, mid, skipped = torch.rand(4, generator=seeded_generator(seed, step, "batch")).tolist()
     images = step < config.image_warmup * steps or image < config.image_fraction
-    return BatchKind(images, not images and causal < config.block_causal)
+    causal = not images and causal < config.block_causal
+    return BatchKind(images, causal, skipped if causal and mid < config.mid_clip else 0.0)
 
 
 def add_noise(latents: torch.Tensor, noise: torch.Tensor, sigmas: torch.Tensor) -> torch.Tensor:

@@ -8,28 +8,27 @@ denoiser and the text encoder it learned with to RUN/dit/final, samples of fixed
 held-out loss is that of clips whose attribute pairs were never trained on, always with the same noise.
 """
 
+import math
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import nn
-from torch.utils.data import Dataset
 
 from .. import trainer
 from ..configs import Config
+from ..configs.schema import DiTConfig
 from ..data.files import atomic_path
-from ..data.pixels import to_pixels
 from ..data.sheets import contact_sheet
-from ..vae.cache import LatentCacheError, LatentDataset, cache_latents
-from ..vae.latents import encode_latents, latent_channels, latent_frame_times, temporal_stride
+from ..vae.latents import latent_channels, latent_frame_times, temporal_stride
 from . import flow
+from .clips import collate, heldout_batches, open_latents
+from .texts import draw_captions, encode_captions, freeze_unused, learn_words
 from .transformer import KinemaTransformer3DModel
 
 TEXT_RATE = 0.2  # learning rate of a text encoder that learns along, as a share of the denoiser's
-IN_MEMORY_BYTES = 2**30  # latents up to this size are read once; larger caches are read clip by clip
-NOISE_PER_CLIP = 4  # noise plans per held-out clip, so that the loss does not hang on a few draws
 
 
 def train(
@@ -39,6 +38,7 @@ def train(
     vae: Path | None = None,
     text_encoder: Path | None = None,
     latents: Path | None = None,
+    start: Path | None = None,
 ) -> Path:
     """Train the denoiser of `config`, or go on with the run in `out`.
 
@@ -48,6 +48,8 @@ def train(
         vae: a finished autoencoder; None: vae/final beside `out`.
         text_encoder: a finished conditioner; None: conditioner/final/text_encoder beside `out`.
         latents: where encoded clips are kept; None: latents beside `out`.
+        start: a whole checkpoint to go on from, with its autoencoder, text encoder and denoiser; None: from random
+            weights, with the parts beside `out`.
 
     Returns:
         `out`/final, which holds transformer/ and text_encoder/.
@@ -58,8 +60,11 @@ def train(
         TrainingPaused: the run was asked to stop; a checkpoint holds all of it.
     """
     out = Path(out)
-    vae_model = load_finished(vae or out.parent / "vae" / "final", "vae")
-    text = load_finished(text_encoder or out.parent / "conditioner" / "final" / "text_encoder", "conditioner")
+    beside = {"vae": out.parent / "vae" / "final", "text": out.parent / "conditioner" / "final" / "text_encoder"}
+    if start is not None:
+        beside = {"vae": start / "vae", "text": start / "text_encoder"}
+    vae_model = load_finished(vae or beside["vae"], "vae")
+    text = load_finished(text_encoder or beside["text"], "conditioner")
     clips = trainer.open_data(config.data, config.seed, config.data.split)
     heldout_clips = trainer.open_data(config.data, config.seed, "heldout")
     run = trainer.start_run(config, "dit", out)
@@ -67,6 +72,8 @@ def train(
     vae_model, text = vae_model.to(device), text.to(device)
     # First of all, since encoding clips draws from the generator that the weights are drawn from.
     model = build_transformer(config, vae_model, text)
+    if start is not None:
+        copy_weights(load_finished(start / "transformer", "dit"), model, start)
     dataset = open_latents(run, clips, vae_model, latents or out.parent / "latents")
     stride = temporal_stride(vae_model)
     if run.train.gradient_checkpointing:
@@ -77,6 +84,7 @@ def train(
     trained, rates, encode = [ddp], [1.0], text
     if learns_text:
         freeze_unused(text)
+        learn_words(text, config, clips)
         encode = run.accelerator.prepare(text)  # without dropout, whose draws a resumed run would not repeat
         trained, rates = [ddp, encode], [1.0, TEXT_RATE]
     optimizers = trainer.make_optimizers(run, *trained, rates=rates)
@@ -91,9 +99,9 @@ def train(
         values: dict[str, Any] = {}
         for batch in batches:
             with run.accelerator.accumulate(*trained):
-                captions = draw_captions(batch, config)
+                told, frames = draw_captions(batch, config), batch["latents"].shape[2]
                 with torch.set_grad_enabled(learns_text):
-                    states, mask = encode_captions(encode, text, captions)
+                    states, mask = encode_captions(encode, text, told, frames)
                 loss = denoising_loss(ddp, batch, states, mask, kind, config, stride)
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, *trained)
@@ -143,98 +151,21 @@ def build_transformer(config: Config, vae: Any, text: Any) -> KinemaTransformer3
     return transformer.start_from_zero()
 
 
-# ---------------------------------------------------------------------------------------------- data
+def copy_weights(source: Any, model: KinemaTransformer3DModel, start: Path) -> None:
+    """Begin with the weights of a trained denoiser.
 
-
-def open_latents(run: trainer.Run, clips: Any, vae: Any, folder: Path) -> Dataset:
-    """The clips as latents, encoded into `folder` unless they are there already."""
-    data = run.config.data
-    try:
-        with run.accelerator.autocast():
-            whole = cache_latents(
-                vae, clips, folder, data=data, num_workers=data.num_workers, stop=lambda: trainer.time_is_up(run)
-            )
-        if not whole:
-            raise trainer.TrainingPaused(f"paused while encoding clips into {folder}; the same command goes on")
-        stored = LatentDataset(folder, vae=vae, data=data)
-    except LatentCacheError as error:
-        raise trainer.TrainingError(str(error)) from error
-    size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
-    return InMemory(stored) if size <= IN_MEMORY_BYTES else stored
-
-
-class InMemory(Dataset):
-    """All items of a dataset of latents, read once; latents stay in half precision until they are used."""
-
-    def __init__(self, dataset: LatentDataset) -> None:
-        self.items = [dataset[index] for index in range(len(dataset))]
-        self.bucket_of = dataset.bucket_of
-        for item in self.items:
-            item["latents"] = item["latents"].half()
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return self.items[index] | {"latents": self.items[index]["latents"].float()}
-
-
-def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Latent items as a batch: "latents" (B, C, F, h, w), "fps" (B,), "captions" (a list of dicts)."""
-    return {
-        "latents": torch.stack([item["latents"] for item in items]),
-        "fps": torch.tensor([item["fps"] for item in items]),
-        "captions": [item["captions"] for item in items],
-    }
-
-
-@torch.no_grad()
-def heldout_batches(config: Config, clips: Any, vae: Any) -> list[dict[str, Any]]:
-    """The fixed clips and seeds of the held-out loss, one batch per clip and noise draw."""
-    batches = []
-    for index in range(min(config.train.dit.validation_clips, len(clips))):
-        item = clips[index]
-        pixels = to_pixels(item["pixel_values"][None]).to(vae.device)
-        seeds = [trainer.sample_seed(config.seed, -3, index * NOISE_PER_CLIP + i) for i in range(NOISE_PER_CLIP)]
-        batches.append(
-            {
-                "latents": encode_latents(vae, pixels).expand(NOISE_PER_CLIP, -1, -1, -1, -1),
-                "fps": torch.full((NOISE_PER_CLIP,), float(item["fps"])),
-                "captions": [item["captions"]] * NOISE_PER_CLIP,
-                "sample_seed": torch.tensor(seeds),
-            }
+    Raises:
+        TrainingError: it has other sizes.
+    """
+    sizes = [*DiTConfig.model_fields, "in_channels", "cross_attention_dim"]
+    there, here = ({name: part.config[name] for name in sizes} for part in (source, model))
+    other = [f"{name} {there[name]} there, {here[name]} here" for name in sizes if there[name] != here[name]]
+    if other:
+        raise trainer.TrainingError(
+            f"the denoiser of {start} has other sizes than this configuration's ({'; '.join(other)}); give the "
+            "configuration that it was trained with (its recipe.yaml)"
         )
-    return batches
-
-
-# ---------------------------------------------------------------------------------------------- text
-
-
-def draw_captions(batch: dict[str, Any], config: Config, dropout: bool = True) -> list[str]:
-    """One caption a clip, some of them dropped for classifier-free guidance: the empty prompt stands for none."""
-    seeds = batch["sample_seed"].tolist()
-    dropped = flow.draw_caption_dropout(seeds, config.flow.caption_dropout if dropout else 0.0)
-    return [
-        "" if drop else flow.draw_caption(captions, config.data.caption_mix, seed)
-        for captions, seed, drop in zip(batch["captions"], seeds, dropped)
-    ]
-
-
-def encode_captions(encode: Any, text: Any, captions: list[str]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Token features (B, L, D) and mask (B, L); `encode` is `text` as Accelerate prepared it, if it learns."""
-    tokens = text.tokenize(captions)
-    encoding = encode(tokens.input_ids, tokens.attention_mask)
-    return encoding.encoder_hidden_states, encoding.attention_mask
-
-
-def freeze_unused(text: Any) -> None:
-    """Let those weights learn that the token features depend on (not, say, those of the pooled features)."""
-    text.requires_grad_(True)
-    tokens = text.tokenize(["a"])
-    text(tokens.input_ids, tokens.attention_mask).encoder_hidden_states.sum().backward()
-    for parameter in text.parameters():
-        parameter.requires_grad_(parameter.grad is not None)
-        parameter.grad = None
+    model.load_state_dict(source.state_dict())
 
 
 # ---------------------------------------------------------------------------------------------- loss
@@ -251,17 +182,28 @@ def denoising_loss(
 ) -> torch.Tensor:
     """The flow loss of one batch. All that is random follows from the samples' seeds and the batch's kind."""
     latents, seeds = batch["latents"], batch["sample_seed"].tolist()
-    latents = latents[:, :, :1] if kind.images else latents  # (B, C, F, h, w)
+    times = latent_frame_times(latents.shape[2], batch["fps"], stride).to(latents.device)  # (B, F)
+    skipped = math.ceil(kind.skipped * (latents.shape[2] - 2)) if latents.shape[2] > 2 else 0
+    shown = slice(0, 1) if kind.images else slice(skipped, None)
+    parts = None if kind.images or skipped else batch.get("parts")
+    latents = latents[:, :, shown]  # (B, C, F, h, w)
+    if encoder_attention_mask.ndim == 3:
+        encoder_attention_mask = encoder_attention_mask[:, shown]
     frames_per_block = config.flow.frames_per_block if kind.block_causal else None
-    plan = flow.draw_plan(seeds, latents.shape[2], config.flow, frames_per_block or 1)
+    plan = flow.draw_plan(seeds, latents.shape[2], config.flow, frames_per_block or 1, parts)
     sigmas, loss_mask = plan.sigmas.to(latents.device), plan.loss_mask.to(latents.device)  # (B, F)
+    inputs = latents
+    for name, number in (("suffix", flow.SUFFIX), ("stills", flow.STILL)):
+        if parts and bool((plan.context == number).any()):
+            encoded_so = (plan.context == number).to(latents.device)[:, None, :, None, None]
+            inputs = torch.where(encoded_so, batch[name], inputs)
     noise = flow.draw_noise(seeds, latents.shape[1:]).to(latents.device)
     prediction = model(
-        flow.add_noise(latents, noise, sigmas),
+        flow.add_noise(inputs, noise, sigmas),
         1000 * sigmas,
         encoder_hidden_states,
         encoder_attention_mask=encoder_attention_mask,
-        frame_times=latent_frame_times(latents.shape[2], batch["fps"], stride).to(latents.device),
+        frame_times=times[:, shown],
         frames_per_block=frames_per_block,
         return_dict=False,
     )[0]
@@ -292,8 +234,9 @@ def validate(
     for block_causal in (False, True):
         kind, losses = flow.BatchKind(images=False, block_causal=block_causal), []
         for batch in heldout:
-            states, mask = encode_captions(encode, text, draw_captions(batch, run.config, dropout=False))
-            batch = batch | {"latents": batch["latents"].to(run.accelerator.device)}
+            batch = send_to_device(batch, run.accelerator.device)
+            told, frames = draw_captions(batch, run.config, dropout=False), batch["latents"].shape[2]
+            states, mask = encode_captions(encode, text, told, frames)
             losses.append(denoising_loss(model, batch, states, mask, kind, run.config, stride))
         if losses:
             row[f"heldout_loss_{name_of(kind)}"] = float(torch.stack(losses).mean())

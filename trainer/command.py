@@ -18,6 +18,10 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
     parser = argparse.ArgumentParser(prog=f"kinema train {stage}", description=f"Train the {stage}.")
     parser.add_argument("--config", default="cpu", help="a preset or a YAML file (default: cpu)")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="the run folder; holds all stages")
+    parser.add_argument(
+        "--from", dest="start", default=None, metavar="CHECKPOINT",
+        help="fine-tune: begin with this checkpoint's weights (a folder, a hub id, or default)",
+    )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print parameters, tokens, memory, FLOPs; stop")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value", help=f"e.g. train.{stage}.steps=200")
@@ -34,7 +38,13 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
     if int(os.environ.get("RANK", "0")) == 0:
         sys.stdout.write(dump_config(config))
     try:
-        train(config, args.out / stage)
+        if args.start is None:
+            train(config, args.out / stage)
+        else:
+            from kinema.pipeline.checkpoint import find_checkpoint
+
+            start = find_checkpoint(None if args.start == "default" else args.start)
+            train(config, args.out / stage, start=start)
     except TrainingPaused as pause:
         sys.stdout.write(f"kinema train {stage}: {pause}\n")
     except (TrainingError, OSError, ValueError) as error:

@@ -6,6 +6,9 @@ A cache is a folder:
     latents-00000.safetensors      normalised latents (C, F, h, w) by dataset index, memory-mapped when read
     latents-00000.parquet          one row a clip: index, id, scene, fps, captions; written after its shard
 
+With `contexts` each clip's shard also holds parts of it encoded as the pipeline encodes known frames (context.py),
+as "INDEX.suffix" and "INDEX.stills".
+
 A shard counts once both its files exist, and each appears whole or not at all, so a killed run loses at most the
 shard it was on and the same call goes on. Ranks of a distributed run take shards in turn.
 """
@@ -29,11 +32,24 @@ from tqdm import tqdm
 
 from ..data.files import atomic_path
 from ..data.pixels import to_pixels
+from .context import encode_contexts
 from .latents import encode_latents
 from .preview import CONFIG_KEYS as PREVIEW_KEYS
 
 # Settings of the data section that change neither the clips nor their order.
 _FREE_KEYS = ("num_workers", "caption_mix")
+_ROW = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("id", pa.string()),
+        ("scene", pa.string()),
+        ("fps", pa.float64()),
+        ("captions", pa.string()),  # JSON
+        ("timed_captions", pa.string()),  # JSON
+        ("suffix_start", pa.int64()),  # 0: no contexts
+        ("still_frames", pa.list_(pa.int64())),
+    ]
+)
 
 
 class LatentCacheError(RuntimeError):
@@ -53,6 +69,7 @@ def cache_latents(
     device: torch.device | str | None = None,
     progress: bool = True,
     stop: Callable[[], bool] | None = None,
+    contexts: bool = False,
 ) -> bool:
     """Encode every clip of a dataset into `out`, or go on with a cache begun there.
 
@@ -67,6 +84,7 @@ def cache_latents(
         device: where to encode; None: where the autoencoder is.
         progress: show a bar with the time left.
         stop: asked after each shard; True ends early, and the same call goes on later.
+        contexts: also keep parts of each clip encoded as known frames are.
 
     Returns:
         Whether all clips are encoded.
@@ -85,9 +103,10 @@ def cache_latents(
         "compute": str(_compute_dtype(vae, where)).removeprefix("torch."),
         "dtype": str(dtype).removeprefix("torch."),
         "shard_size": shard_size,
+        "contexts": contexts,
     }
     if (out / "cache.json").is_file():
-        _check_same(out, _read_record(out), record)
+        _check_same(out, {"contexts": False} | _read_record(out), record)  # older caches do not say
     elif state.is_main_process:
         with atomic_path(out / "cache.json") as path:
             path.write_text(json.dumps(record, indent=2))
@@ -104,7 +123,7 @@ def cache_latents(
     with bar:
         for shard in missing:
             clips = Subset(dataset, range(shard * shard_size, min((shard + 1) * shard_size, len(dataset))))
-            _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, where, bar)
+            _write_shard(vae, clips, out, shard, batch_size, num_workers, dtype, where, bar, contexts)
             if stop is not None and stop():
                 break
     state.wait_for_everyone()
@@ -127,34 +146,44 @@ def _write_shard(
     dtype: torch.dtype,
     device: torch.device,
     bar: tqdm,
+    contexts: bool,
 ) -> None:
     tensors: dict[str, torch.Tensor] = {}
     rows: list[dict[str, Any]] = []
     for items in DataLoader(clips, batch_size, num_workers=num_workers, collate_fn=list):  # type: ignore[arg-type]
-        for group in _runs_of_one_shape(items):
+        for group in _of_one_shape(items):
             pixels = to_pixels(torch.stack([item["pixel_values"] for item in group]).to(device))
-            for item, latents in zip(group, encode_latents(vae, pixels)):
+            for item, clip, latents in zip(group, pixels, encode_latents(vae, pixels)):
                 if not latents.isfinite().all():
                     raise LatentCacheError(
                         f"clip {item['id']!r} (index {item['index']}) encodes to values that are not finite; "
                         "check the clip, or encode with weights in float32 or bfloat16. Finished shards are kept"
                     )
-                tensors[str(item["index"])] = latents.to(dtype).cpu().contiguous()
-                rows.append(
-                    {
-                        "index": int(item["index"]),
-                        "id": item["id"],
-                        "scene": item["scene"],
-                        "fps": float(item["fps"]),
-                        "captions": json.dumps(item["captions"]),
-                    }
-                )
+                index = int(item["index"])
+                tensors[str(index)] = latents.to(dtype).cpu().contiguous()
+                row = {
+                    "index": index,
+                    "id": item["id"],
+                    "scene": item["scene"],
+                    "fps": float(item["fps"]),
+                    "captions": json.dumps(item["captions"]),
+                    "timed_captions": json.dumps(item.get("timed_captions", [])),
+                    "suffix_start": 0,
+                    "still_frames": [],
+                }
+                context = encode_contexts(vae, clip, latents, index) if contexts else None
+                if context:
+                    tensors[f"{index}.suffix"] = context.suffix.to(dtype).cpu().contiguous()
+                    tensors[f"{index}.stills"] = context.stills.to(dtype).cpu().contiguous()
+                    row |= {"suffix_start": context.suffix_start, "still_frames": list(context.still_frames)}
+                rows.append(row)
         bar.update(len(items))
+    rows.sort(key=lambda row: row["index"])
     try:
         with atomic_path(_shard_path(out, shard, "safetensors")) as path:
             save_file(tensors, path)
         with atomic_path(_shard_path(out, shard, "parquet")) as path:
-            pq.write_table(pa.Table.from_pylist(rows), path)
+            pq.write_table(pa.Table.from_pylist(rows, _ROW), path)
     except OSError as error:
         raise LatentCacheError(
             f"could not write shard {shard} of {out}: {error}. Finished shards are kept; free some space and "
@@ -163,8 +192,10 @@ def _write_shard(
 
 
 class LatentDataset(Dataset):
-    """A finished cache as a dataset of items {"id", "index", "latents", "captions", "fps", "scene"}.
+    """A finished cache as a dataset of items {"id", "index", "latents", "captions", "timed_captions", "fps",
+    "scene"}.
 
+    With contexts they also have "suffix", "suffix_start", "stills" and "still_frames" (see `context.Contexts`).
     "latents" are float32 (C, F, h, w), normalised, read from a memory map: opening costs nothing, and processes
     share what the system keeps in memory.
 
@@ -223,8 +254,14 @@ class LatentDataset(Dataset):
         if not 0 <= index < len(self):
             raise IndexError(f"index {index}; the cache {self.path} holds clips 0 to {len(self) - 1}")
         row = self.rows.slice(index, 1).to_pylist()[0]
-        latents = self._shard_of(index).get_tensor(str(row["index"])).float()
-        return row | {"captions": json.loads(row["captions"]), "latents": latents}
+        row |= {name: json.loads(row.get(name) or "[]") for name in ("captions", "timed_captions")}
+        file = self._shard_of(index)
+        names = {"latents": str(row["index"])}
+        if row.get("suffix_start"):
+            names |= {name: f"{row['index']}.{name}" for name in ("suffix", "stills")}
+        else:
+            row = {key: value for key, value in row.items() if key not in ("suffix_start", "still_frames")}
+        return row | {name: file.get_tensor(key).float() for name, key in names.items()}
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_files": {}}  # a loader's process opens its own
@@ -284,14 +321,11 @@ def _check_same(path: Path, there: dict[str, Any], wanted: dict[str, Any]) -> No
         )
 
 
-def _runs_of_one_shape(items: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    runs: list[list[dict[str, Any]]] = []
+def _of_one_shape(items: Sequence[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    groups: dict[torch.Size, list[dict[str, Any]]] = {}
     for item in items:
-        if runs and runs[-1][-1]["pixel_values"].shape == item["pixel_values"].shape:
-            runs[-1].append(item)
-        else:
-            runs.append([item])
-    return runs
+        groups.setdefault(item["pixel_values"].shape, []).append(item)
+    return list(groups.values())
 
 
 def _shard_path(out: Path, shard: int, suffix: str) -> Path:

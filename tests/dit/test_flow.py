@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 
 from kinema.configs.schema import FlowConfig
 from kinema.dit.flow import (
+    STILL,
+    SUFFIX,
+    Parts,
     add_noise,
     draw_batch_kind,
     draw_caption,
@@ -50,6 +53,27 @@ def test_shares_of_the_plans_are_those_asked_for():
     assert dropped == pytest.approx(0.1, abs=0.02)
 
 
+@settings(deadline=None)
+@given(seeds=seeds, frames=st.integers(1, 7), data=st.data())
+def test_encoded_parts_are_shown_only_where_they_are(seeds, frames, data):
+    parts = None
+    if frames > 1:
+        stills = data.draw(st.lists(st.integers(1, frames - 1), min_size=1, max_size=2, unique=True))
+        start = data.draw(st.integers(1, frames - 1))
+        parts = [Parts(start, tuple(sorted(stills)))] * len(seeds)
+    plan = draw_plan(seeds, frames, CONFIG, parts=parts)
+    assert torch.equal(plan.sigmas > 0, plan.loss_mask) and plan.loss_mask.any(dim=1).all()
+    for kind, shown, loss in zip(plan.kinds, plan.context, plan.loss_mask):
+        where = set(shown.nonzero().flatten().tolist())
+        assert not (shown.bool() & loss).any()
+        if kind == "keyframes":
+            assert where and where <= set(stills) and set(shown[shown > 0].tolist()) == {STILL}
+        elif kind in ("suffix", "both_ends"):
+            assert where == set(range(start, frames)) and set(shown[shown > 0].tolist()) == {SUFFIX}
+        else:
+            assert not where
+
+
 @pytest.mark.parametrize("kind", sorted(CONFIG.plans))
 def test_each_plan_looks_like_its_name(kind):
     plan = draw_plan(range(200), 6, FlowConfig(plans={kind: 1.0}))
@@ -73,7 +97,7 @@ def test_each_plan_looks_like_its_name(kind):
         assert last.all() and not first.any() and (changes == 1).all()
     if kind == "both_ends":
         assert first.all() and last.all() and (changes == 2).all()
-    if kind == "scattered":
+    if kind in ("scattered", "keyframes"):
         assert (changes > 2).any()
 
 
@@ -123,6 +147,10 @@ def test_batch_kinds():
     videos = [k for k in later if not k.images]
     assert sum(k.block_causal for k in videos) / len(videos) == pytest.approx(0.5, abs=0.04)
     assert not any(k.images and k.block_causal for k in kinds)
+    windows = [k for k in videos if k.skipped]
+    assert all(k.block_causal and k.skipped < 1 for k in windows)
+    share = len(windows) / sum(k.block_causal for k in videos)
+    assert share == pytest.approx(config.mid_clip, abs=0.05)
     assert kinds[1000:1010] == [draw_batch_kind(7, step, 4000, config) for step in range(1000, 1010)]
 
 

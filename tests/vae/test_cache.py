@@ -7,7 +7,9 @@ import torch
 from torch.utils.data import DataLoader
 
 from kinema import AutoencoderKLKinema, load_config
+from kinema.data.pixels import to_pixels
 from kinema.vae.cache import LatentCacheError, LatentDataset, cache_latents
+from kinema.vae.context import encode_contexts
 from kinema.vae.latents import encode_latents
 
 DATA = load_config("tiny").data
@@ -69,7 +71,8 @@ def test_cached_latents_are_the_encoded_ones(tmp_path):
         item, clip = stored[index], clips[index]
         expected = encode_latents(vae, clip["pixel_values"][None] / 127.5 - 1)[0].detach()
         torch.testing.assert_close(item.pop("latents"), expected, rtol=1e-4, atol=1e-5)
-        assert item == {key: value for key, value in clip.items() if key != "pixel_values"}
+        kept = {key: value for key, value in clip.items() if key != "pixel_values"}
+        assert item == kept | {"timed_captions": []}
     with pytest.raises(IndexError, match="holds clips 0 to 10"):
         stored[11]
 
@@ -153,3 +156,18 @@ def test_values_that_are_not_finite_are_refused(tmp_path):
 def test_no_cache_there(tmp_path):
     with pytest.raises(LatentCacheError, match="holds no latent cache"):
         LatentDataset(tmp_path)
+
+
+def test_contexts_are_kept_beside_their_clips(tmp_path):
+    cache(tmp_path, Clips(), contexts=True)
+    stored, vae = LatentDataset(tmp_path), build()
+    for index, item in enumerate(stored):
+        assert item["index"] == index
+        pixels = to_pixels(Clips()[index]["pixel_values"])
+        parts = encode_contexts(vae, pixels, item["latents"], index)
+        assert item["suffix_start"] == parts.suffix_start and tuple(item["still_frames"]) == parts.still_frames
+        torch.testing.assert_close(item["suffix"], parts.suffix)
+        torch.testing.assert_close(item["stills"], parts.stills)
+        assert item["timed_captions"] == []
+    with pytest.raises(LatentCacheError, match="contexts"):
+        cache(tmp_path, Clips())
