@@ -43,7 +43,8 @@ class Denoiser:
         pipe = self.pipe
         pipe._current_timestep = 1000 * level.max()
         guided = pipe.do_classifier_free_guidance and self.text.negative_prompt_embeds is not None
-        guided = guided and bool((self.guidance.acts_at(level) & self.unknown).any())
+        if self.options.get("kv_cache") is None:  # a cache holds both halves, so both run at every step
+            guided = guided and bool((self.guidance.acts_at(level) & self.unknown).any())
         if not guided:
             return self._forward(latents, level, index, self.text.prompt_embeds, self.text.prompt_attention_mask)
         velocity = self._forward(torch.cat([latents, latents]), level, index, *self.text.stacked())
