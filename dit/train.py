@@ -158,7 +158,7 @@ def copy_weights(source: Any, model: KinemaTransformer3DModel, start: Path) -> N
         TrainingError: it has other sizes.
     """
     sizes = [*DiTConfig.model_fields, "in_channels", "cross_attention_dim"]
-    there, here = ({name: part.config[name] for name in sizes} for part in (source, model))
+    there, here = ({n: _as_tuple(part.config[n]) for n in sizes} for part in (source, model))
     other = [f"{name} {there[name]} there, {here[name]} here" for name in sizes if there[name] != here[name]]
     if other:
         raise trainer.TrainingError(
@@ -166,6 +166,10 @@ def copy_weights(source: Any, model: KinemaTransformer3DModel, start: Path) -> N
             "configuration that it was trained with (its recipe.yaml)"
         )
     model.load_state_dict(source.state_dict())
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 # ---------------------------------------------------------------------------------------------- loss
