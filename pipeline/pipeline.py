@@ -12,6 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import diffusers
+import diffusers.pipelines
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.models.modeling_utils import ModelMixin
@@ -35,6 +37,7 @@ from .inputs import (
     check_prompts,
     first_given,
 )
+from .lora import KinemaLoraLoaderMixin
 from .output import KinemaPipelineOutput
 from .provenance import describe
 from .sampler import choose_step, flow_sigmas, sample
@@ -47,7 +50,7 @@ logger = logging.getLogger(__name__)
 _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
 
-class KinemaPipeline(DiffusionPipeline):
+class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
     """Makes videos and images from text.
 
     Args:
@@ -193,7 +196,10 @@ class KinemaPipeline(DiffusionPipeline):
             self.text_encoder, prompt, negative_prompt, do_classifier_free_guidance, prompt_embeds,
             prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask,
         )  # fmt: skip
-        return batch.to(device or self._execution_device, dtype).repeated(num_videos_per_prompt)
+        batch = batch.to(device or self._execution_device, dtype).repeated(num_videos_per_prompt)
+        # By these names diffusers' tools hand them on to `__call__`.
+        prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask = batch
+        return prompt_embeds, prompt_attention_mask, negative_prompt_embeds, negative_prompt_attention_mask
 
     def check_inputs(
         self,
@@ -420,3 +426,8 @@ class KinemaPipeline(DiffusionPipeline):
             warnings=warnings,
             output_type=output_type,
         )
+
+
+# diffusers looks pipelines up by name among its own: so DiffusionPipeline.from_pretrained loads ours, too.
+for _library in (diffusers, diffusers.pipelines):
+    setattr(_library, KinemaPipeline.__name__, KinemaPipeline)
