@@ -11,7 +11,7 @@ import torch
 
 from .latents import encode_latents, temporal_stride
 
-SUFFIX_REPEATS = 0  # for our autoencoder the error is the same from 0 to 4 (`python -m kinema.bench.context`)
+SUFFIX_REPEATS = 0  # for our autoencoder the error is the same from 0 to 4 (`python bench/context.py`)
 
 
 @torch.no_grad()

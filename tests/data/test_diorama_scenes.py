@@ -8,7 +8,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from kinema.data.diorama import VOCABULARY, Scene, captions, facts, heldout_pairs, is_heldout, sample_scene
+from kinema.data.diorama import (
+    VOCABULARY,
+    DioramaDataset,
+    Scene,
+    captions,
+    facts,
+    heldout_pairs,
+    is_heldout,
+    sample_scene,
+)
 from kinema.data.diorama.captions import COLOUR_WORDS, KIND_WORDS, PLURALS
 from kinema.data.diorama.scene import (
     ACTIONS,
@@ -22,6 +31,7 @@ from kinema.data.diorama.scene import (
     STYLES,
     TRAVEL,
 )  # fmt: skip
+from kinema.data.diorama.simple import actions_of as simple_actions_of
 
 LEVELS = [(0, 0), (1, 1), (2, 2), (3, 3), (0, 3)]
 scenes = st.builds(
@@ -153,6 +163,43 @@ def test_the_corpus_shows_every_kind_colour_action_camera_move_finish_style_and_
     assert {s.camera.move for s in drawn} == set(MOVES)
     assert {thing.relation for s in drawn for thing in s.objects} >= {"behind", "left of", "on top of", "in a row"}
     assert {len(s.objects) for s in drawn} == {1, 2, 3, 4}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    seed=st.integers(0, 2**31),
+    index=st.integers(0, 10**9),
+    level=st.integers(0, 1),
+    split=st.sampled_from(["train", "heldout"]),
+)
+def test_simple_scenes_can_show_two_events_in_turn(seed, index, level, split):
+    plain, turns = (
+        sample_scene(seed, index, split=split, difficulty=(level, level), two_events=share) for share in (0.0, 1.0)
+    )
+    assert not plain.second_motions and not plain.timed_captions
+    assert is_heldout(turns) == (split == "heldout")
+    thing, second = turns.objects[0], turns.second_motions[0] if turns.second_motions else None
+    if second:
+        assert second.action in simple_actions_of(thing.kind, level)
+        assert [(timed.start, timed.end) for timed in turns.timed_captions] == [(0.0, 0.5), (0.5, 1.0)]
+        words = set(re.findall(r"[a-z]+", " ".join(timed.text for timed in turns.timed_captions)))
+        assert words <= set(VOCABULARY)
+
+
+def test_the_share_of_two_events_is_the_one_asked_for():
+    scenes = [sample_scene(3, index, difficulty=(0, 0), two_events=0.3) for index in range(400)]
+    assert sum(bool(scene.second_motions) for scene in scenes) / 400 == pytest.approx(0.3, abs=0.07)
+
+
+def test_each_clip_draws_its_shape_from_the_buckets():
+    shapes = [(5, 16, 24), (5, 24, 16), (9, 16, 16)]
+    clips = DioramaDataset(
+        difficulty=(0, 0), num_clips=60, buckets=tuple(shapes), supersample=1, fps_choices=(4, 8)
+    )
+    assert {clips.shape(index) for index in range(60)} == set(shapes)
+    for index in range(6):
+        assert tuple(clips[index]["pixel_values"].shape) == (3, *clips.shape(index))
+    assert DioramaDataset(num_frames=9, height=32, width=48).shape(0) == (9, 32, 48)
 
 
 @pytest.mark.parametrize("difficulty", [(2, 1), (-1, 0), (0, 4)])
