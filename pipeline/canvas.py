@@ -21,6 +21,8 @@ class Canvas:
             noise; less: from its latents, noised so far). A frame that is wholly known is held here (0: clean;
             a little more steadies long rollouts).
         text_of_frame: for each frame, which of the video's texts it follows; all zeros with one text.
+        given: (B or 1, T, 3, H, W) float32 pixels in [0, 1]; None: none are to come back.
+        keep: (1, T, 1, H, W) bool, the pixels that come back exactly as given (`composite`); None like `given`.
 
     Raises:
         ValueError: shapes that do not agree, or levels outside [0, 1].
@@ -30,6 +32,8 @@ class Canvas:
     known: torch.Tensor
     start: torch.Tensor
     text_of_frame: tuple[int, ...]
+    given: torch.Tensor | None = None
+    keep: torch.Tensor | None = None
 
     def __post_init__(self) -> None:
         frames, height, width = self.latents.shape[-3:]
@@ -44,6 +48,8 @@ class Canvas:
             raise ValueError(f"start is {self.start.tolist()}; it needs {frames} noise levels in [0, 1]")
         if len(self.text_of_frame) != frames or min(self.text_of_frame) < 0:
             raise ValueError(f"text_of_frame is {self.text_of_frame}; it needs {frames} indices of texts")
+        if self.given is not None or self.keep is not None:
+            _check_given(self.given, self.keep)
 
     @property
     def unknown_frames(self) -> torch.Tensor:
@@ -57,9 +63,9 @@ class Canvas:
 
     def to(self, device: torch.device | str) -> "Canvas":
         """The same canvas on a device."""
-        return replace(
-            self, latents=self.latents.to(device), known=self.known.to(device), start=self.start.to(device)
-        )
+        names = ("latents", "known", "start", "given", "keep")
+        moved = {name: value.to(device) for name in names if (value := getattr(self, name)) is not None}
+        return replace(self, **moved)
 
 
 def text_to_video(channels: int, frames: int, height: int, width: int) -> Canvas:
@@ -94,6 +100,40 @@ def with_known(canvas: Canvas, latents: torch.Tensor, known: torch.Tensor, held_
     return replace(result, start=torch.where(whole, canvas.start.new_tensor(held_at), canvas.start))
 
 
+def with_known_frames(canvas: Canvas, first: int, latents: torch.Tensor) -> Canvas:
+    """Write whole latent frames (B or 1, C, f, h, w) on a canvas, from frame `first` on."""
+    frames = torch.arange(len(canvas.start), device=latents.device)
+    span = (frames >= first) & (frames < first + latents.shape[2])
+    placed = latents.new_zeros(*latents.shape[:2], *canvas.latents.shape[2:])
+    placed[:, :, span] = latents
+    return with_known(canvas, placed, span[:, None, None])
+
+
+def with_given(canvas: Canvas, given: torch.Tensor, keep: torch.Tensor) -> Canvas:
+    """Let given pixels come back exactly.
+
+    Args:
+        canvas: what is known already.
+        given: (B or 1, T, 3, H, W) float32 in [0, 1], read where `keep` is true.
+        keep: bool, broadcastable to (1, T, 1, H, W).
+    """
+    _, frames, _, height, width = given.shape
+    return replace(canvas, given=given, keep=keep.expand(1, frames, 1, height, width))
+
+
 def with_text_spans(canvas: Canvas, text_of_frame: tuple[int, ...]) -> Canvas:
     """Let each frame follow its own text: a storyboard."""
     return replace(canvas, text_of_frame=text_of_frame)
+
+
+def _check_given(given: torch.Tensor | None, keep: torch.Tensor | None) -> None:
+    if given is None or keep is None:
+        raise ValueError("only one of given and keep is set; a canvas needs both, or neither")
+    if given.ndim != 5 or given.shape[2] != 3 or given.dtype != torch.float32:
+        raise ValueError(f"given is {given.dtype} {tuple(given.shape)}; it needs float32 (B, T, 3, H, W)")
+    _, frames, _, height, width = given.shape
+    if keep.shape != (1, frames, 1, height, width) or keep.dtype != torch.bool:
+        raise ValueError(
+            f"keep is {keep.dtype} {tuple(keep.shape)}; given {tuple(given.shape)} needs bool "
+            f"{(1, frames, 1, height, width)}"
+        )

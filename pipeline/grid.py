@@ -52,6 +52,12 @@ class Grid:
         first, step = self._first_frames, self.temporal * self.patch[0]
         return first + step * max(0, int((num_frames - first) / step + 0.5))
 
+    def frames_around(self, num_frames: int) -> tuple[int, int]:
+        """The frame counts on the grid next to a count: the longest within it, and the next longer."""
+        first, step = self._first_frames, self.temporal * self.patch[0]
+        below = first + step * max(0, (num_frames - first) // step)
+        return below, below + step
+
     def fits(self, height: int, width: int) -> bool:
         """Whether the model can make frames of this size."""
         sides = ((height, self.side_steps[0]), (width, self.side_steps[1]))
@@ -95,8 +101,8 @@ class Grid:
         first, step = self._first_frames, self.temporal * self.patch[0]
         if given >= first and (given - first) % step == 0:
             return []
-        below = max(first, first + (given - first) // step * step)
-        fitting = f"{below} or {below + step} do" if given >= first else f"{first} is the least"
+        below, above = self.frames_around(given)
+        fitting = f"{below} or {above} do" if given >= first else f"{first} is the least"
         return [f"num_frames {given} does not fit; {fitting} ({first} + a multiple of {step})"]
 
     @staticmethod

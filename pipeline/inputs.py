@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 import torch
 
 from ..vae.latents import latent_channels
-from .canvas import Canvas
+from .draft import Draft
 from .output import OUTPUT_TYPES
 
 T = TypeVar("T")
@@ -90,22 +90,31 @@ def check_numbers(frame_rate: float, num_inference_steps: int, num_videos_per_pr
 
 def check_latents(
     latents: torch.Tensor | None,
-    canvas: Canvas | None,
+    draft: Draft,
     cells: tuple[int, ...],
     prompts: int,
     num_videos_per_prompt: int,
 ) -> None:
-    """Raise a ValueError if the latents or the canvas do not have the shape (C, F, h, w) of the call."""
-    texts = 1 if canvas is None else canvas.num_texts
+    """Raise a ValueError if the latents or what is given do not have the shape (C, F, h, w) of the call."""
+    texts = draft.num_texts
     if prompts % texts:
         raise ValueError(f"{prompts} prompts for a canvas with {texts} texts a video; give {texts} a video")
     batch = prompts // texts * num_videos_per_prompt
     if latents is not None and tuple(latents.shape) != (batch, *cells):
         raise ValueError(f"latents have shape {tuple(latents.shape)}; this call needs {(batch, *cells)}")
-    if canvas is not None and (tuple(canvas.latents.shape[1:]) != cells or len(canvas.latents) not in (1, batch)):
+    if draft.batch not in (1, batch):
         raise ValueError(
-            f"the canvas has latents {tuple(canvas.latents.shape)}; this call needs {(batch, *cells)} or "
-            f"{(1, *cells)}"
+            f"the canvas is of {draft.batch} videos and the call of {batch}; give a canvas of 1 or {batch}"
+        )
+    if draft.channels not in (None, cells[0]):
+        raise ValueError(f"the canvas has latents of {draft.channels} channels; this call needs {(batch, *cells)}")
+
+
+def check_no_prompt(prompt: Any, prompt_embeds: Any) -> None:
+    """Raise a ValueError if a storyboard, which has its own texts, comes with a prompt."""
+    if prompt is not None or prompt_embeds is not None:
+        raise ValueError(
+            "both of storyboard and a prompt given; the storyboard's texts stand for the prompt, give one of them"
         )
 
 

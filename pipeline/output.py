@@ -7,12 +7,23 @@ from typing import Any
 import numpy as np
 import torch
 from diffusers.utils.outputs import BaseOutput
+from PIL import Image
 
 from ..data.soundtrack import Soundtrack
 from .provenance import Provenance
 from .saving import save_video
 
 OUTPUT_TYPES = ("np", "pt", "pil", "latent")
+
+
+def as_output_type(frames: torch.Tensor, output_type: str) -> Any:
+    """Frames (B, T, 3, H, W) in [0, 1] as "np", "pt" or "pil", see `KinemaPipelineOutput.frames`."""
+    if output_type == "pt":
+        return frames
+    array = frames.movedim(2, -1).contiguous().cpu().numpy()
+    if output_type == "np":
+        return array
+    return [[Image.fromarray(frame) for frame in video] for video in (array * 255).round().astype(np.uint8)]
 
 
 @dataclass

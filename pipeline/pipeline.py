@@ -8,7 +8,7 @@ Every task is a `Canvas`; the sampler knows no others.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -22,15 +22,21 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.video_processor import VideoProcessor
 
 from ..vae.latents import decode_latents, latent_frame_times
-from .canvas import Canvas, text_to_video
+from . import along_time, whole_frames
+from . import stream as streaming
+from .canvas import Canvas
 from .checkpoint import find_checkpoint
+from .composite import composite
+from .conform import Fit
 from .denoise import Denoiser
+from .draft import Draft
 from .grid import Grid
 from .guidance import Guidance
 from .inputs import (
     check_callback_inputs,
     check_encoder,
     check_latents,
+    check_no_prompt,
     check_numbers,
     check_output_type,
     check_parts,
@@ -38,11 +44,12 @@ from .inputs import (
     first_given,
 )
 from .lora import KinemaLoraLoaderMixin
-from .output import KinemaPipelineOutput
+from .output import KinemaPipelineOutput, as_output_type
 from .provenance import describe
 from .sampler import choose_step, flow_sigmas, sample
 from .schedules import Schedule, ScheduleName, find_schedule, noise_levels
 from .seeds import Seeds, draw_noise, known_seeds, per_video_generators
+from .tasks import draft_of_call
 from .text import TextBatch, encode_batch, per_video, text_warnings
 
 logger = logging.getLogger(__name__)
@@ -63,6 +70,9 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         default_num_inference_steps, default_guidance_scale: likewise; None: 30 and 4.0.
         default_guidance: kind of guidance, see `Guidance`.
         default_guidance_lowest, default_guidance_highest: its interval of noise levels.
+        default_stream_window: latent frames that a stream's block sees, its own included; None: as many as it was
+            trained on.
+        default_context_noise: noise level at which a stream sees its finished blocks; None: 0.05.
 
     The defaults are saved in model_index.json, so a checkpoint knows its native shape.
     """
@@ -92,6 +102,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         default_guidance: str = "cfg",
         default_guidance_lowest: float = 0.0,
         default_guidance_highest: float = 1.0,
+        default_stream_window: int | None = None,
+        default_context_noise: float | None = None,
     ):
         super().__init__()
         self.register_modules(vae=vae, text_encoder=text_encoder, transformer=transformer, scheduler=scheduler)
@@ -106,6 +118,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             default_guidance=default_guidance,
             default_guidance_lowest=default_guidance_lowest,
             default_guidance_highest=default_guidance_highest,
+            default_stream_window=default_stream_window,
+            default_context_noise=default_context_noise,
         )
         check_parts(vae, text_encoder, transformer)
         self._own_scheduler = scheduler
@@ -205,16 +219,11 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         self,
         prompt: str | list[str] | None,
         negative_prompt: str | list[str] | None,
-        height: int,
-        width: int,
-        num_frames: int,
-        frame_rate: float,
-        num_inference_steps: int,
+        draft: Draft,
         num_videos_per_prompt: int,
         latents: torch.Tensor | None,
         prompt_embeds: torch.Tensor | None,
         negative_prompt_embeds: torch.Tensor | None,
-        canvas: Canvas | None,
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] | None,
     ) -> None:
@@ -222,11 +231,19 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         prompts = check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
         guided = self.do_classifier_free_guidance
         check_encoder(self.text_encoder, prompt is not None or (guided and negative_prompt_embeds is None))
-        check_numbers(frame_rate, num_inference_steps, num_videos_per_prompt)
-        cells = (self.transformer.config.in_channels, *self.grid.latent_shape(num_frames, height, width))
-        check_latents(latents, canvas, cells, prompts, num_videos_per_prompt)
+        cells = self.grid.latent_shape(draft.num_frames, draft.height, draft.width)
+        channels = self.transformer.config.in_channels
+        check_latents(latents, draft, (channels, *cells), prompts, num_videos_per_prompt)
         check_output_type(output_type)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+
+    extend = along_time.extend
+    loop = along_time.loop
+    connect = along_time.connect
+    stream = streaming.stream
+    remix = whole_frames.remix
+    blend = whole_frames.blend
+    outpaint = whole_frames.outpaint
 
     @torch.no_grad()
     def __call__(
@@ -248,15 +265,24 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         prompt_attention_mask: torch.Tensor | None = None,
         negative_prompt_embeds: torch.Tensor | None = None,
         negative_prompt_attention_mask: torch.Tensor | None = None,
-        canvas: Canvas | None = None,
-        schedule: ScheduleName | Schedule = "equal",
+        canvas: Canvas | Draft | None = None,
         output_type: Literal["np", "pt", "pil", "latent"] = "np",
         return_dict: bool = True,
         attention_kwargs: dict[str, Any] | None = None,
         callback_on_step_end: Callable[..., dict] | PipelineCallback | MultiPipelineCallbacks | None = None,
         callback_on_step_end_tensor_inputs: Sequence[str] = ("latents",),
+        image: Any = None,
+        keyframes: Mapping[float, Any] | None = None,
+        video: Any = None,
+        mask: Any = None,
+        storyboard: Sequence[Any] | None = None,
+        strength: float | None = None,
+        fit: Fit = "cover",
+        schedule: ScheduleName | Schedule = "equal",
     ) -> KinemaPipelineOutput | tuple:
         """Make videos (num_frames > 1) or images (num_frames = 1).
+
+        Pictures and videos are paths, URLs, PIL pictures, arrays (T, H, W, 3), tensors (T, 3, H, W), or outputs.
 
         Args:
             prompt: one text or several.
@@ -274,15 +300,24 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             latents: (B, C, F, h, w) noise to start from instead of drawing it.
             prompt_embeds, prompt_attention_mask: (prompts, L, D) and (prompts, L) bool instead of a prompt.
             negative_prompt_embeds, negative_prompt_attention_mask: likewise.
-            canvas: what is known already; None: nothing. If its frames follow K texts, give K prompts a video.
-            schedule: how the frames' noise levels descend: "equal" together; "staircase" and "rolling" one after
-                another; or a function, see `kinema.pipeline.schedules`.
+            canvas: what is known already, laid out by hand; if its frames follow K texts, give K prompts a video.
             output_type: see `KinemaPipelineOutput.frames`.
             return_dict: False returns a tuple of the frames only.
             attention_kwargs: for the transformer; {"scale": s} scales LoRA weights.
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; returns a dict of
                 the tensors it changes.
             callback_on_step_end_tensor_inputs: which of latents, prompt_embeds, negative_prompt_embeds it sees.
+            image: the first frame.
+            keyframes: {time: picture}: a float is in seconds, an int a frame, negative from the end.
+            video: of which a part is made anew (mask), or from which to start (strength). Size, rate and length
+                are its own where they fit the model; `warnings` tells what was changed.
+            mask: white where new content is made: a picture, a video, a box (x0, y0, x1, y1) or {time: box}, see
+                `kinema.pipeline.masks.open_mask`; everything else comes back exactly.
+            storyboard: [(start in seconds, text) or (start, text, picture)], instead of a prompt.
+            strength: noise level from which the video is denoised: 0 gives it back, 1 ignores it.
+            fit: how given frames of another shape are fitted: "cover", "contain" or "stretch".
+            schedule: how the frames' noise levels descend: "equal" together; "staircase" and "rolling" one after
+                another; or a function, see `kinema.pipeline.schedules`.
 
         Raises:
             ValueError: inputs that do not fit, named with the nearest that do.
@@ -291,34 +326,33 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         if isinstance(callback_on_step_end, PipelineCallback | MultiPipelineCallbacks):
             callback_on_step_end_tensor_inputs = callback_on_step_end.tensor_inputs
         own: Any = self.config
-        shape: dict[str, int] = {}
-        if canvas is not None:
-            shape = dict(zip(("num_frames", "height", "width"), self.grid.pixel_shape(canvas.latents.shape[-3:])))
-        height = first_given(height, shape.get("height"), own.default_height)
-        width = first_given(width, shape.get("width"), own.default_width)
-        num_frames = first_given(num_frames, shape.get("num_frames"), own.default_num_frames)
-        frame_rate = first_given(frame_rate, own.default_frame_rate)
-        steps = (
-            len(sigmas)
-            if sigmas is not None
-            else first_given(num_inference_steps, own.default_num_inference_steps)
-        )
+        steps = first_given(num_inference_steps, own.default_num_inference_steps)
+        steps = steps if sigmas is None else len(sigmas)
         self._guidance_scale = first_given(guidance_scale, own.default_guidance_scale)
         guidance = guidance or self._own_guidance
         self._attention_kwargs = attention_kwargs
         self._current_timestep = None
         self._interrupt = False
 
-        # 1. Check inputs
+        # 1. Check inputs, read what is given
+        check_numbers(first_given(frame_rate, own.default_frame_rate), steps, num_videos_per_prompt)
+        draft = draft_of_call(
+            self, height=height, width=width, num_frames=num_frames, frame_rate=frame_rate, canvas=canvas,
+            image=image, keyframes=keyframes, video=video, mask=mask, storyboard=storyboard, strength=strength,
+            fit=fit,
+        )  # fmt: skip
+        if storyboard is not None:
+            check_no_prompt(prompt, prompt_embeds)
+            prompt = list(draft.prompts)
         self.check_inputs(
-            prompt, negative_prompt, height, width, num_frames, frame_rate, steps, num_videos_per_prompt, latents,
-            prompt_embeds, negative_prompt_embeds, canvas, output_type, callback_on_step_end_tensor_inputs,
+            prompt, negative_prompt, draft, num_videos_per_prompt, latents, prompt_embeds, negative_prompt_embeds,
+            output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         schedule = find_schedule(schedule)
         device = self._execution_device
         texts = [] if prompt is None else [prompt] if isinstance(prompt, str) else prompt
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
-        warnings = text_warnings(self.text_encoder, texts)
+        warnings = [*text_warnings(self.text_encoder, texts), *draft.notes]
         if any(negatives) and not self.do_classifier_free_guidance:
             warnings.append(f"guidance_scale {self.guidance_scale} ignores negative_prompt; raise it above 1")
         for warning in warnings:
@@ -339,8 +373,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         )
 
         # 3. Lay out the canvas, and the texts along its frames
-        latent_shape = (self.transformer.config.in_channels, *self.grid.latent_shape(num_frames, height, width))
-        canvas = (text_to_video(*latent_shape) if canvas is None else canvas).to(device)
+        canvas = draft.canvas(self.vae, device, self.grid, self.transformer.config.in_channels)
+        latent_shape = canvas.latents.shape[1:]
         text = text.along(canvas.text_of_frame).repeated(num_videos_per_prompt)
         videos = len(text.prompt_embeds)
 
@@ -354,7 +388,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         tokens = noise[0, 0].numel() // math.prod(self.grid.patch)
         levels = noise_levels(flow_sigmas(self.scheduler, steps, device, sigmas, tokens), canvas, schedule)
         step = choose_step(self.scheduler, levels, canvas, generators)
-        frame_times = latent_frame_times(latent_shape[1], frame_rate, self.grid.temporal).to(device)[None]
+        frame_times = latent_frame_times(latent_shape[1], draft.frame_rate, self.grid.temporal).to(device)[None]
         self._num_timesteps = len(levels) - 1
 
         # 6. Denoise
@@ -383,9 +417,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         if output_type == "latent":
             frames = result
         else:
-            frames = self.video_processor.postprocess_video(
-                decode_latents(self.vae, result).float(), output_type=output_type
-            )
+            pixels = decode_latents(self.vae, result)
+            frames = as_output_type(composite(pixels, canvas, self.grid.temporal), output_type)
         self.maybe_free_model_hooks()
 
         if not return_dict:
@@ -397,7 +430,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             "sigmas": sigmas is not None,
             "guidance": guidance != self._own_guidance,
             "attention_kwargs": bool(attention_kwargs),
-            "a canvas": bool(canvas.known.any()) or canvas.num_texts > 1 or bool((canvas.start != 1).any()),
+            "a canvas": draft.task == "canvas",
             "a callback": run.meddled,
             "an interrupt": self.interrupt,
             "another schedule": schedule is not find_schedule("equal"),
@@ -409,11 +442,17 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             prompts=per_video(texts, videos),
             negative_prompts=per_video(negatives, videos),
             seeds=seeds,
-            by_hand=(*self._given_at_loading, *(name for name, given in by_hand.items() if given)),
-            height=height,
-            width=width,
-            num_frames=num_frames,
-            frame_rate=float(frame_rate),
+            by_hand=(
+                *self._given_at_loading,
+                *(name for name, given in by_hand.items() if given),
+                *draft.in_memory,
+            ),
+            task=draft.task,
+            settings=dict(draft.settings),
+            height=draft.height,
+            width=draft.width,
+            num_frames=draft.num_frames,
+            frame_rate=float(draft.frame_rate),
             num_inference_steps=steps,
             guidance_scale=float(self.guidance_scale),
             guidance=guidance.kind,
@@ -421,10 +460,12 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         )
         return KinemaPipelineOutput(
             frames=frames,
-            frame_rate=float(frame_rate),
+            frame_rate=float(draft.frame_rate),
             provenance=provenance,
             warnings=warnings,
             output_type=output_type,
+            soundtrack=draft.soundtrack or None,
+            exact=draft.exact,
         )
 
 

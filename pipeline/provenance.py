@@ -4,8 +4,8 @@ import hashlib
 import json
 import platform
 import shlex
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,8 @@ class Provenance:
         fingerprint: of the weights, see `fingerprint`; None if they could not be read.
         batch_size, batch_index: the batch it was made in; alone, the last bits may differ.
         by_hand: what was given in Python and the command line cannot give.
+        task: what the call was: "generate" for a text alone, or such as "extend" and "inpaint".
+        settings: of the task; given files by the names that the caller used, and other simple values.
     """
 
     prompt: str
@@ -55,6 +57,8 @@ class Provenance:
     kinema: str
     torch: str
     diffusers: str
+    task: str = "generate"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_metadata(self) -> dict[str, str]:
         """The entries to write into a file."""
@@ -69,8 +73,9 @@ class Provenance:
             ValueError: not JSON, or a field is missing.
         """
         values = json.loads(text)
-        names = {field.name for field in fields(cls)}
-        missing = names - set(values)
+        names = {one.name for one in fields(cls)}
+        missing = {one.name for one in fields(cls) if one.default_factory is MISSING and one.default is MISSING}
+        missing -= set(values)
         if missing:
             raise ValueError(f"its provenance lacks {', '.join(sorted(missing))}")
         known: dict[str, Any] = {
@@ -101,6 +106,9 @@ class Provenance:
             yield "its noise was not drawn from a seed, so the command makes another video"
         if self.model is None:
             yield "its model was built in Python and not loaded from a folder; give the folder with --model"
+        if self.task != "generate":
+            said = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
+            yield f"it was made by the task {self.task} ({said}), which the command does not give"
         if self.by_hand:
             yield f"it was made in Python with {', '.join(self.by_hand)}, which the command does not give"
         if self.batch_size > 1:
