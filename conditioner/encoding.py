@@ -103,6 +103,15 @@ def attach_tokenizer(tokenizer: PreTrainedTokenizerBase | None) -> PreTrainedTok
     return tokenizer
 
 
+def computing_device(module: torch.nn.Module) -> torch.device:
+    """Where a module computes: not where its weights wait, if they are offloaded between calls."""
+    for part in module.modules():
+        device = getattr(getattr(part, "_hf_hook", None), "execution_device", None)
+        if device is not None:
+            return torch.device(device)
+    return module.device  # pyright: ignore[reportReturnType]
+
+
 def load_tokenizer(folder: str | Path, **kwargs: Any) -> PreTrainedTokenizerBase:
     """Load the tokenizer files saved beside a conditioner's weights; takes from_pretrained's arguments."""
     where = {key: value for key, value in kwargs.items() if key in _WHERE and value is not None}

@@ -16,6 +16,7 @@ from .encoding import (
     TextTokens,
     attach_tokenizer,
     check_prompts,
+    computing_device,
     tokenize,
 )
 from .saving import SavedWithTokenizer
@@ -128,7 +129,7 @@ class OpenCLIPConditioner(SavedWithTokenizer, ConfigMixin):
             self.max_length,
             pad_id=self.config["pad_id"],
             padding=padding if self._any_length else "max_length",
-            device=self.device,
+            device=computing_device(self),
         )
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> TextEncoding:

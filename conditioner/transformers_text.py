@@ -15,6 +15,7 @@ from .encoding import (
     TextTokens,
     attach_tokenizer,
     check_prompts,
+    computing_device,
     tokenize,
 )
 from .saving import SavedWithTokenizer
@@ -81,7 +82,7 @@ class TransformersConditioner(SavedWithTokenizer, ConfigMixin):
             self.max_length,
             pad_id=_pad_id(self.tokenizer),
             padding=padding,
-            device=self.device,
+            device=computing_device(self),
         )
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> TextEncoding:
