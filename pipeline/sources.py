@@ -3,6 +3,7 @@
 import re
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -92,7 +93,9 @@ def look(source: Any, name: str = "video") -> Look:
             from ..data.fetch import fetch
 
             download = fetch(str(source))
-            return replace(_look_at_file(download.path, f"{name} {download.name}"), owner=download)
+            seen = _look_at_file(download.path, f"{name} {download.name}")
+            sound = tuple(replace(piece, owner=download) for piece in seen.soundtrack)
+            return replace(seen, owner=download, soundtrack=sound)
         return _look_at_file(Path(source).expanduser(), f"{name} {Path(source).name}")
     if hasattr(source, "frames") and hasattr(source, "output_type"):
         return _look_at_output(source, name)
@@ -236,7 +239,9 @@ def _as_frames(given: np.ndarray | torch.Tensor, name: str) -> np.ndarray:
         problem = f"it holds {shape[0]} videos; give one of them,"
     elif shape[channel] != 3:
         problem = "it needs"
-        if len(shape) > 3 and is_tensor and shape[-4] == 3:
+        if is_tensor and shape[-1] == 3:
+            problem = "a tensor has its channels before its rows (x.movedim(-1, -3) moves them):"
+        elif len(shape) > 3 and is_tensor and shape[-4] == 3:
             problem = "the channels come after the frames here (x.transpose(-4, -3) swaps them):"
         elif not is_tensor and len(shape) > 2 and shape[-3] == 3:
             problem = "an array has its channels last (np.moveaxis(x, -3, -1) moves them):"
@@ -310,16 +315,19 @@ def _is_picture(path: Path) -> bool:
     try:
         with Image.open(path, formats=PICTURE_FORMATS):
             return True
-    except UnidentifiedImageError:
-        return False
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return path.suffix.lower().removeprefix(".").upper() in PICTURE_FORMATS
 
 
-def _opened(path: Path, name: str) -> Image.Image:
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[Image.Image]:
+    """A picture file; what goes wrong while it is read is said in the same way."""
     try:
-        return Image.open(path, formats=PICTURE_FORMATS)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        with Image.open(path, formats=PICTURE_FORMATS) as picture:
+            yield picture
+    except MediaError:
+        raise
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as error:
         raise MediaError(f"{name}: the picture cannot be opened ({error}); give one that can ({path})") from error
 
 
