@@ -233,7 +233,13 @@ def _made(
     result = as_output_type(whole, output_type)
     if not return_dict:
         return (result,)  # pyright: ignore[reportReturnType]
-    provenance = [replace(made, num_frames=whole.shape[1]) for made in outputs[0].provenance or ()]
+    interrupted = next((made.interrupted_after for made in outputs[-1].provenance or ()), None)
+    if interrupted is None and len(outputs) < len(rounds):
+        interrupted = pipe.num_timesteps
+    provenance = [
+        replace(made, num_frames=whole.shape[1], interrupted_after=interrupted)
+        for made in outputs[0].provenance or ()
+    ]
     warnings = [*task.notes, *(warning for output in outputs for warning in output.warnings or ())]
     return KinemaPipelineOutput(
         frames=result,
@@ -243,6 +249,7 @@ def _made(
         output_type=output_type,
         soundtrack=task.soundtrack or None,
         exact=True,
+        interrupted=interrupted is not None,
     )
 
 

@@ -39,6 +39,8 @@ class KinemaPipelineOutput(BaseOutput):
         output_type: one of `OUTPUT_TYPES`, what `frames` are.
         soundtrack: pieces of given videos' sound, saved with every video; None: silent.
         exact: whether some of the frames are given ones; they are then saved at 45 dB or better.
+        interrupted: whether the call was stopped before its last step; the frames are then the estimate of its
+            last finished step. Before the first step it is what was given, and the mean of all videos elsewhere.
     """
 
     frames: Any
@@ -48,6 +50,7 @@ class KinemaPipelineOutput(BaseOutput):
     output_type: str | None = None
     soundtrack: tuple[Soundtrack, ...] | None = None
     exact: bool | None = None
+    interrupted: bool = False
 
     def videos(self) -> list[np.ndarray]:
         """Every video as uint8 (T, H, W, 3), whatever the output type.

@@ -16,12 +16,14 @@ import diffusers
 import diffusers.pipelines
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
+from diffusers.guiders.guider_utils import BaseGuidance
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.video_processor import VideoProcessor
 
 from ..vae.latents import decode_latents, latent_frame_times
+from ..vae.preview import check_preview, has_preview
 from . import along_time, whole_frames
 from . import stream as streaming
 from .canvas import Canvas
@@ -31,7 +33,7 @@ from .conform import Fit
 from .denoise import Denoiser
 from .draft import Draft
 from .grid import Grid
-from .guidance import Guidance
+from .guidance import Guidance, GuiderGuidance, guidance_of_call
 from .inputs import (
     check_callback_inputs,
     check_encoder,
@@ -80,7 +82,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
     __module__ = "kinema"  # model_index.json records the library from here; see `kinema/__init__.py`
 
     model_cpu_offload_seq = "text_encoder->transformer->vae"
-    _callback_tensor_inputs = ["latents", "prompt_embeds", "negative_prompt_embeds"]  # noqa: RUF012
+    _guidance: Guidance | GuiderGuidance = Guidance()  # of the call under way
 
     vae: Any
     text_encoder: Any
@@ -158,14 +160,20 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         return Guidance(own.default_guidance, (own.default_guidance_lowest, own.default_guidance_highest))
 
     @property
+    def _callback_tensor_inputs(self) -> list[str]:
+        """What a callback may ask for; previews where the autoencoder has a map of them."""
+        names = ["latents", "prompt_embeds", "negative_prompt_embeds"]
+        return [*names, "previews"] if self.vae is not None and has_preview(self.vae) else names
+
+    @property
     def guidance_scale(self) -> float:
         """Strength of guidance; 1 or less switches it off. Callbacks may change `_guidance_scale` midway."""
         return self._guidance_scale
 
     @property
     def do_classifier_free_guidance(self) -> bool:
-        """Whether the next step is guided."""
-        return self._guidance_scale > 1
+        """Whether guidance is on."""
+        return self._guidance.is_on(self._guidance_scale)
 
     @property
     def num_timesteps(self) -> int:
@@ -184,7 +192,11 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
 
     @property
     def interrupt(self) -> bool:
-        """Set `_interrupt = True` (from a callback or another thread) to stop before the next step."""
+        """Set `_interrupt = True` (from a callback or another thread) to stop before the next step.
+
+        The call then returns what the last finished step would have ended in, decoded as ever, and its output
+        says `interrupted`. To be spared the decoding, call with output_type="latent".
+        """
         return self._interrupt
 
     def encode_prompt(
@@ -235,6 +247,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         channels = self.transformer.config.in_channels
         check_latents(latents, draft, (channels, *cells), prompts, num_videos_per_prompt)
         check_output_type(output_type)
+        if "previews" in (callback_on_step_end_tensor_inputs or ()) and self.vae is not None:
+            check_preview(self.vae)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
 
     extend = along_time.extend
@@ -257,7 +271,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         num_inference_steps: int | None = None,
         sigmas: Sequence[float] | None = None,
         guidance_scale: float | None = None,
-        guidance: Guidance | None = None,
+        guidance: Guidance | BaseGuidance | None = None,
         num_videos_per_prompt: int = 1,
         generator: Seeds = None,
         latents: torch.Tensor | None = None,
@@ -293,7 +307,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             num_inference_steps: denoising steps.
             sigmas: descending noise levels to use instead of the scheduler's own.
             guidance_scale: strength of classifier-free guidance; 1 switches it off.
-            guidance: its kind and interval; None: the checkpoint's own.
+            guidance: its kind and interval, or one of diffusers' guiders that combine a prompt's and a negative
+                prompt's predictions, with its own strength; None: the checkpoint's own.
             num_videos_per_prompt: videos of each prompt.
             generator: seeds: an int, or a `torch.Generator`, or a list with one of these per video. The same
                 seed gives the same video in any batch (to float accuracy).
@@ -306,7 +321,9 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             attention_kwargs: for the transformer; {"scale": s} scales LoRA weights.
             callback_on_step_end: called as (pipe, step, timestep, tensors) after each step; returns a dict of
                 the tensors it changes.
-            callback_on_step_end_tensor_inputs: which of latents, prompt_embeds, negative_prompt_embeds it sees.
+            callback_on_step_end_tensor_inputs: which of latents, prompt_embeds, negative_prompt_embeds and
+                previews it sees; previews are small pictures (B, F, 3, h, w) in [0, 1] of what is to come out,
+                one pixel a latent cell, at almost no cost (`kinema.vae.preview`).
             image: the first frame.
             keyframes: {time: picture}: a float is in seconds, an int a frame, negative from the end.
             video: of which a part is made anew (mask), or from which to start (strength). Size, rate and length
@@ -328,8 +345,10 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         own: Any = self.config
         steps = first_given(num_inference_steps, own.default_num_inference_steps)
         steps = steps if sigmas is None else len(sigmas)
-        self._guidance_scale = first_given(guidance_scale, own.default_guidance_scale)
-        guidance = guidance or self._own_guidance
+        guiding, self._guidance_scale = guidance_of_call(
+            guidance, guidance_scale, self._own_guidance, own.default_guidance_scale
+        )
+        self._guidance = guiding
         self._attention_kwargs = attention_kwargs
         self._current_timestep = None
         self._interrupt = False
@@ -388,6 +407,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         tokens = noise[0, 0].numel() // math.prod(self.grid.patch)
         levels = noise_levels(flow_sigmas(self.scheduler, steps, device, sigmas, tokens), canvas, schedule)
         step = choose_step(self.scheduler, levels, canvas, generators)
+        guiding.check_levels(levels[:, canvas.unknown_frames.cpu()])
         frame_times = latent_frame_times(latent_shape[1], draft.frame_rate, self.grid.temporal).to(device)[None]
         self._num_timesteps = len(levels) - 1
 
@@ -395,9 +415,9 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         run = Denoiser(
             self,
             text,
-            guidance,
+            guiding,
             frame_times,
-            unknown=canvas.unknown_frames.cpu(),
+            canvas,
             num_steps=self._num_timesteps,
             options={"attention_kwargs": attention_kwargs},
             callback=callback_on_step_end,
@@ -412,6 +432,12 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
 
             result = sample(run.predict, step, canvas, noise, levels, on_step_end, lambda: self.interrupt)
         self._current_timestep = None
+        interrupted = run.steps_done < self._num_timesteps
+        if interrupted:  # the sample itself is still noisy
+            result = run.clean_estimate(result)
+            progress = f"after {run.steps_done} of {self._num_timesteps} steps"
+            warnings.append(f"interrupted {progress}; the frames are what they would have become from there")
+            logger.warning(warnings[-1])
 
         # 7. Decode
         if output_type == "latent":
@@ -428,11 +454,10 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             "prompt_embeds": prompt_embeds is not None,
             "negative_prompt_embeds": negative_prompt_embeds is not None,
             "sigmas": sigmas is not None,
-            "guidance": guidance != self._own_guidance,
+            "guidance": guiding != self._own_guidance,
             "attention_kwargs": bool(attention_kwargs),
             "a canvas": draft.task == "canvas",
             "a callback": run.meddled,
-            "an interrupt": self.interrupt,
             "another schedule": schedule is not find_schedule("equal"),
             "another scheduler": self.scheduler is not self._own_scheduler,
             "LoRA weights": bool(getattr(self.transformer, "peft_config", None)),
@@ -455,8 +480,9 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             frame_rate=float(draft.frame_rate),
             num_inference_steps=steps,
             guidance_scale=float(self.guidance_scale),
-            guidance=guidance.kind,
-            guidance_interval=guidance.interval,
+            guidance=guiding.kind,
+            guidance_interval=guiding.interval,
+            interrupted_after=run.steps_done if interrupted else None,
         )
         return KinemaPipelineOutput(
             frames=frames,
@@ -466,6 +492,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             output_type=output_type,
             soundtrack=draft.soundtrack or None,
             exact=draft.exact,
+            interrupted=interrupted,
         )
 
 

@@ -30,6 +30,7 @@ class Provenance:
         by_hand: what was given in Python and the command line cannot give.
         task: what the call was: "generate" for a text alone, or such as "extend" and "inpaint".
         settings: of the task; given files by the names that the caller used, and other simple values.
+        interrupted_after: steps after which it was interrupted; None: it was not.
     """
 
     prompt: str
@@ -59,6 +60,7 @@ class Provenance:
     diffusers: str
     task: str = "generate"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    interrupted_after: int | None = None
 
     def to_metadata(self) -> dict[str, str]:
         """The entries to write into a file."""
@@ -109,6 +111,8 @@ class Provenance:
         if self.task != "generate":
             said = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
             yield f"it was made by the task {self.task} ({said}), which the command does not give"
+        if self.interrupted_after is not None:
+            yield f"it was interrupted after {self.interrupted_after} steps, and the command takes all of them"
         if self.by_hand:
             yield f"it was made in Python with {', '.join(self.by_hand)}, which the command does not give"
         if self.batch_size > 1:
