@@ -93,8 +93,10 @@ class Denoiser:
     ) -> torch.Tensor:
         """One batched forward, in float32 whatever the transformer's dtype."""
         timestep = 1000 * (level[:1] if bool((level == level[0]).all()) else level).to(hidden_states.device)
+        # Each size of batch is a state of its own to diffusers' step caches.
+        name = "cond_uncond" if len(hidden_states) > len(self.text.prompt_embeds) else "cond"
         context = {"step_index": index, "sigma": float(level.max()), "num_inference_steps": self.num_steps}
-        with self.pipe.transformer.cache_context("cond_uncond", **context):
+        with self.pipe.transformer.cache_context(name, **context):
             return self.pipe.transformer(
                 hidden_states=hidden_states,
                 timestep=timestep.expand(len(hidden_states), -1).squeeze(1),

@@ -48,7 +48,7 @@ from .inputs import (
 from .lora import KinemaLoraLoaderMixin
 from .output import KinemaPipelineOutput, as_output_type
 from .provenance import describe
-from .sampler import choose_step, flow_sigmas, sample
+from .sampler import check_step_cache, choose_step, flow_sigmas, sample
 from .schedules import Schedule, ScheduleName, find_schedule, noise_levels
 from .seeds import Seeds, draw_noise, known_seeds, per_video_generators
 from .tasks import draft_of_call
@@ -407,6 +407,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         tokens = noise[0, 0].numel() // math.prod(self.grid.patch)
         levels = noise_levels(flow_sigmas(self.scheduler, steps, device, sigmas, tokens), canvas, schedule)
         step = choose_step(self.scheduler, levels, canvas, generators)
+        check_step_cache(self.transformer, levels, canvas)
         guiding.check_levels(levels[:, canvas.unknown_frames.cpu()])
         frame_times = latent_frame_times(latent_shape[1], draft.frame_rate, self.grid.temporal).to(device)[None]
         self._num_timesteps = len(levels) - 1

@@ -133,6 +133,24 @@ def choose_step(
     )
 
 
+def check_step_cache(transformer: Any, levels: torch.Tensor, canvas: Canvas) -> None:
+    """Raise a ValueError if a step cache of diffusers is on and unknown frames differ in noise within a step.
+
+    Such a cache carries results over to the next step, as far as the whole video has changed little; frames that
+    are elsewhere on their way would be given what belongs to others.
+    """
+    if not getattr(transformer, "is_cache_enabled", False):
+        return
+    rows = levels[:, canvas.unknown_frames.cpu()]
+    differ = next((row for row in rows if row.unique().numel() > 1), None)
+    if differ is not None:
+        raise ValueError(
+            f"{type(transformer._cache_config).__name__} needs one noise level for all frames in each step; this "
+            f"call has frames at {[round(level, 3) for level in differ.tolist()]}. Call "
+            'pipe.transformer.disable_cache(), or start every unknown frame alike with schedule="equal"'
+        )
+
+
 def sample(
     predict: Callable[[torch.Tensor, torch.Tensor, int], torch.Tensor],
     step: Step,
