@@ -222,6 +222,11 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         token_frames, rows, columns = frames // patch_frames, height // patch_rows, width // patch_columns
         space = rows * columns
         if kv_cache is not None:
+            if self.is_cache_enabled:
+                raise ValueError(
+                    f"kv_cache needs every block to run, and {type(self._cache_config).__name__} leaves some out; "
+                    "call disable_cache() first"
+                )
             kv_cache.check(batch, rows, columns, len(self.transformer_blocks))
             frames_per_block, window = kv_cache.frames_per_block, kv_cache.window
 

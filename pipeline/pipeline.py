@@ -58,6 +58,9 @@ logger = logging.getLogger(__name__)
 
 _HUB_ARGUMENTS = ("revision", "token", "cache_dir", "local_files_only", "force_download")
 
+_LOADER = '"""Lets diffusers load this checkpoint; it needs Kinema to be installed."""\n\n'
+_LOADER += "from kinema import KinemaPipeline  # noqa: F401\n"
+
 
 class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
     """Makes videos and images from text.
@@ -148,6 +151,16 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         pipe._given_at_loading = tuple(f"another {part}" for part in kwargs if part in pipe.components)
         pipe._given_at_loading += tuple(f"{key} {download[key]}" for key in ("revision",) if download.get(key))
         return pipe
+
+    def save_pretrained(self, save_directory: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Save as diffusers does, with the code by which its own `DiffusionPipeline` finds this class.
+
+        A process that has not imported Kinema then loads it by `DiffusionPipeline.from_pretrained(folder,
+        custom_pipeline=folder, trust_remote_code=True)`.
+        """
+        Path(save_directory).mkdir(parents=True, exist_ok=True)
+        (Path(save_directory) / "pipeline.py").write_text(_LOADER, encoding="utf-8")
+        super().save_pretrained(save_directory, *args, **kwargs)
 
     @property
     def grid(self) -> Grid:
