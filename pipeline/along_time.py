@@ -108,6 +108,11 @@ def loop(
         first = {name: value for name, value in options.items() if name not in ("output_type", "return_dict")}
         made = pipe(source, **first, output_type="np")
         assert isinstance(made, KinemaPipelineOutput)
+        if made.interrupted:  # there is no end to lead back from yet
+            frames = torch.from_numpy(made.frames).movedim(-1, 2)
+            kind = options.get("output_type", "np")
+            made = replace(made, frames=as_output_type(frames, kind), output_type=kind)
+            return made if options.get("return_dict", True) else (made.frames,)  # pyright: ignore[reportReturnType]
         if len(made.frames) != 1:
             raise ValueError("a loop of a text is made one at a time; call it again with another generator")
         prompt, source = prompt or video_or_prompt, made

@@ -262,3 +262,43 @@ def test_a_guiders_kind_says_its_settings():
     assert kind.startswith("ClassifierFreeZeroStarGuidance(")
     for part in ("zero_init_steps=2", "stop=0.5", "start=0.0", "guidance_rescale=0.25"):
         assert part in kind
+
+
+def calls_of(pipe):
+    calls = []
+    pipe.transformer.register_forward_pre_hook(
+        lambda *args: calls.append(len(args[2]["hidden_states"])), with_kwargs=True
+    )
+    return calls
+
+
+def test_the_pipeline_takes_a_guider_on_its_one_batched_forward(pipe):
+    calls, options = calls_of(pipe), {"num_inference_steps": 4, "generator": 0, "output_type": "pt"}
+    own = pipe("a red ball", guidance_scale=5.0, **options)
+    guider = ClassifierFreeGuidance(guidance_scale=5.0)
+    other = pipe("a red ball", guidance=guider, **options)
+    assert torch.allclose(other.frames, own.frames, atol=1e-5)
+    assert calls == [2] * 8 and pipe.guidance_scale == 5.0
+    made = other.provenance[0]
+    assert made.guidance.startswith("ClassifierFreeGuidance(") and made.guidance_scale == 5.0
+    assert "guidance" in made.by_hand
+    momentum = AdaptiveProjectedGuidance(guidance_scale=5.0, adaptive_projected_guidance_momentum=-0.5)
+    first, again = (pipe("a red ball", guidance=momentum, **options).frames for _ in range(2))
+    assert torch.equal(first, again) and (first - own.frames).abs().max() > 1e-3
+
+
+def test_a_guiders_interval_skips_the_negative_forward(pipe):
+    calls = calls_of(pipe)
+    pipe("x", num_inference_steps=4, guidance=ClassifierFreeGuidance(guidance_scale=5.0, start=0.25, stop=0.75))
+    assert calls == [1, 2, 2, 1]
+    pipe("x", num_inference_steps=2, guidance=ClassifierFreeGuidance(guidance_scale=5.0, enabled=False))
+    assert calls[4:] == [1, 1]
+
+
+def test_a_guider_that_cannot_serve_is_refused_before_the_first_step(pipe):
+    calls = calls_of(pipe)
+    with pytest.raises(ValueError, match="further passes"):
+        pipe("x", guidance=SkipLayerGuidance(skip_layer_guidance_layers=[1]))
+    with pytest.raises(ValueError, match="needs one noise level for all frames"):
+        pipe("x", guidance=ClassifierFreeGuidance(stop=0.5), schedule="staircase")
+    assert not calls
