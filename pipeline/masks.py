@@ -57,7 +57,7 @@ def open_mask(
     """
     given_size = given_size or (height, width)
     placement = place(given_size, (height, width), fit)
-    if isinstance(mask, Mapping):
+    if isinstance(mask, Mapping) and not hasattr(mask, "output_type"):  # outputs are mappings too
         made = _moving_box(mask, placement, num_frames, frame_rate, name)
     elif (corners := _as_box(mask)) is not None:
         made = torch.zeros(num_frames, height, width, dtype=torch.bool)

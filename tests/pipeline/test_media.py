@@ -80,7 +80,7 @@ def tone(tmp_path_factory):
     return path
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(st.integers(1, 4), SIDES, SIDES, st.integers(0, 99))
 def test_every_form_gives_the_same_frames_bit_for_bit(count, height, width, seed):
     frames = noise(count, height, width, seed=seed)
