@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import Dataset
@@ -30,10 +30,17 @@ from .vision import select_frames
 CORPUS_CLIPS = 4096  # clips whose captions the tokenizer is learned from
 PLAIN_SHARE = 0.5  # of the captions that begin with <start>, as prompts do, instead of their level's token
 REPORT_CLIPS = 512
+# Settings that decide the weights' shapes.
+SIZES = [name for name in ConditionerConfig.model_fields if not name.endswith("_weight")]
 
 
-def train(config: Config, out: Path) -> Path:
+def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
     """Train the captioner of `config`, or go on with the run in `out`.
+
+    Args:
+        config: the recipe.
+        out: folder of this stage.
+        start: a checkpoint whose captioner/ to begin with, tokenizer included; None: from random weights.
 
     Returns:
         `out`/final, with the folders captioner and text_encoder.
@@ -46,14 +53,19 @@ def train(config: Config, out: Path) -> Path:
     data = sparse_frames(config.data, settings.num_frames)
     dataset = trainer.open_data(data, config.seed, data.split)
     heldout = trainer.open_data(data, config.seed, "heldout")
-    run = trainer.start_run(config, "conditioner", out)
+    source = None if start is None else load_captioner(start)
+    run = trainer.start_run(config, "conditioner", out, trainer.origin_of(start, *filter(None, [source])))
 
     texts = some_captions(data, dataset, CORPUS_CLIPS)
-    model = ContrastiveCaptioner(
-        **settings.model_dump(),
-        vocabulary=known_words(data, texts),
-        tokenizer=train_tokenizer(texts, settings.vocab_size, settings.context_length),
-    )
+    vocabulary = known_words(data, texts)
+    if source is None:
+        tokenizer = train_tokenizer(texts, settings.vocab_size, settings.context_length)
+    else:
+        tokenizer, known = source.tokenizer, source.config["vocabulary"]
+        vocabulary = None if vocabulary is None or known is None else sorted({*vocabulary, *known})
+    model = ContrastiveCaptioner(**settings.model_dump(), vocabulary=vocabulary, tokenizer=tokenizer)
+    if source is not None:
+        trainer.copy_weights(source, model, SIZES, f"the captioner of {start}")
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if run.train.compile:
@@ -99,6 +111,21 @@ def train(config: Config, out: Path) -> Path:
         finished = save(run, model, heldout)
     trainer.finish(run)
     return finished
+
+
+def load_captioner(checkpoint: Path) -> ContrastiveCaptioner:
+    """The captioner that lies beside a checkpoint's pipeline.
+
+    Raises:
+        TrainingError: there is none.
+    """
+    folder = checkpoint / "captioner"
+    if not (folder / "config.json").is_file():
+        raise trainer.TrainingError(
+            f"{checkpoint} has no captioner/, so its conditioner cannot be trained further; without --from one is "
+            "trained from nothing"
+        )
+    return cast(ContrastiveCaptioner, ContrastiveCaptioner.from_pretrained(folder))
 
 
 def sparse_frames(data: DataConfig, num_frames: int) -> DataConfig:

@@ -6,6 +6,7 @@ them Accelerate's set-up, optimizers, the data order, averaging, checkpoints, lo
 A run is a folder:
 
     config.yaml              the resolved configuration
+    origin.json              what it began from: empty, or the checkpoint of --from
     metrics.jsonl            one line a logged step
     logs/                    TensorBoard
     samples/                 pictures made on the way
@@ -19,14 +20,17 @@ would have given: the data order and every random draw are functions of (seed, e
 |---------------|----------------------------------------------------------------|
 | `run`         | settings, folder, Accelerate, when to stop                     |
 | `optimizers`  | AdamW and Muon by parameter group, learning rates, averages    |
+| `origin`      | what a fine-tuning run begins from                             |
 | `order`       | the order of samples and the loop over it                      |
 | `logs`        | metrics and the check for NaN                                  |
 | `checkpoints` | written whole or not at all, and resumed                       |
+| `errors`      | how a run ends early                                           |
 | `command`     | the command line of a stage                                    |
 """
 
 from .checkpoints import checkpoint, environment, resume
 from .command import main
+from .errors import TrainingError, TrainingPaused
 from .logs import add_up, log, log_row
 from .optimizers import (
     averaged,
@@ -38,12 +42,11 @@ from .optimizers import (
     set_learning_rates,
 )
 from .order import BatchOrder, open_data, sample_seed, training_steps
+from .origin import copy_weights, origin_of
 from .run import (
     SECONDS_LEFT,
     SHARD_SIZE,
     Run,
-    TrainingError,
-    TrainingPaused,
     checkpoint_due,
     due,
     finish,
@@ -64,6 +67,7 @@ __all__ = [
     "checkpoint",
     "checkpoint_due",
     "clip_and_step",
+    "copy_weights",
     "due",
     "ema_parameters",
     "environment",
@@ -76,6 +80,7 @@ __all__ = [
     "make_ema",
     "make_optimizers",
     "open_data",
+    "origin_of",
     "resume",
     "sample_seed",
     "set_learning_rates",

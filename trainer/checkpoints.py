@@ -15,7 +15,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from ..configs import dump_config
-from .run import Run, TrainingError, check_finite, latest_checkpoint, write_text
+from .errors import TrainingError
+from .run import Run, check_finite, latest_checkpoint, write_text
 
 
 def checkpoint(run: Run, step: int, ema: EMAModel | None = None) -> None:

@@ -14,7 +14,8 @@ from tqdm import tqdm
 from ..configs.schema import DataConfig, TrainConfig
 from ..data.buckets import BucketBatches
 from ..data.source import open_dataset
-from .run import Run, TrainingError, TrainingPaused
+from .errors import TrainingError, TrainingPaused
+from .run import Run
 
 
 def open_data(data: DataConfig, seed: int, split: Literal["train", "heldout"]) -> Any:

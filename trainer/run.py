@@ -3,6 +3,7 @@
 import math
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,8 @@ from tqdm import tqdm
 
 from ..configs import Config, dump_config, load_config
 from ..configs.schema import TrainConfig
+from .errors import TrainingError
+from .origin import record_origin
 
 # The environment variable by which a launcher bounds a stage's training time.
 SECONDS_LEFT = "KINEMA_SECONDS_LEFT"
@@ -25,14 +28,6 @@ SHARD_SIZE = "15MB"
 # Settings that may change between two starts of one run without making it another run.
 _FREE_KEYS = ("log_every", "validate_every", "checkpoint_every", "keep_checkpoints", "num_workers", "steps",
               "learning_rate", "muon_learning_rate", "max_grad_norm")  # fmt: skip
-
-
-class TrainingError(RuntimeError):
-    """A run that cannot go on; the message says what happened, what is kept and the next step."""
-
-
-class TrainingPaused(Exception):
-    """A run that was asked to stop, did so after a checkpoint, and goes on when the same command is repeated."""
 
 
 @dataclass
@@ -68,11 +63,18 @@ class Run:
         return self.accelerator.is_main_process
 
 
-def start_run(config: Config, stage: str, directory: Path) -> Run:
+def start_run(config: Config, stage: str, directory: Path, origin: Mapping[str, Any] | None = None) -> Run:
     """Set up Accelerate, the folder, the seed and the loggers of one stage.
 
+    Args:
+        config: the recipe.
+        stage: which of its sections.
+        directory: the run's folder.
+        origin: what it begins from (`origin_of`); None: random weights.
+
     Raises:
-        TrainingError: the folder holds a run with other settings; or the launch asks for sharded weights.
+        TrainingError: the folder holds a run with other settings, or begun from other weights; or the launch asks
+            for sharded weights.
     """
     train: TrainConfig = getattr(config.train, stage)
     directory = Path(directory)
@@ -87,11 +89,14 @@ def start_run(config: Config, stage: str, directory: Path) -> Run:
         log_with=[*_loggers()],
         project_config=ProjectConfiguration(project_dir=str(directory), logging_dir=str(directory / "logs")),
     )
-    if latest_checkpoint(directory):
+    begun = latest_checkpoint(directory) is not None
+    if begun:
         _check_same_run(directory / "config.yaml", config, stage)
     if accelerator.is_main_process:
         for name in ("checkpoints", "samples"):
             (directory / name).mkdir(parents=True, exist_ok=True)
+    record_origin(directory, origin or {}, begun=begun, write=accelerator.is_main_process)
+    if accelerator.is_main_process:
         write_text(directory / "config.yaml", dump_config(config))
     accelerator.wait_for_everyone()
     set_seed(config.seed)

@@ -18,6 +18,7 @@ from torch.utils.data import Dataset
 
 from .. import trainer
 from ..configs import Config
+from ..configs.schema import VAEConfig
 from ..data.files import atomic_path
 from ..data.pixels import to_frames, to_pixels
 from ..data.sheets import contact_sheet
@@ -33,8 +34,14 @@ STATISTICS_CLIPS = 256  # clips over which the latents' mean and standard deviat
 SHEET_CLIPS = 4
 
 
-def train(config: Config, out: Path) -> Path:
+def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
     """Train the autoencoder of `config`, or go on with the run in `out`.
+
+    Args:
+        config: the recipe.
+        out: folder of this stage.
+        start: a checkpoint whose autoencoder to begin with; its denoiser must then be trained anew, since latents
+            change. None: from random weights.
 
     Returns:
         The folder of the finished component, `out`/final.
@@ -43,12 +50,17 @@ def train(config: Config, out: Path) -> Path:
         TrainingError: settings that cannot work together, no usable clip, a loss that is not finite, a full disk.
         TrainingPaused: the run was asked to stop; a checkpoint holds all of it.
     """
+    from ..pipeline.build import load_part
+
     frames = clip_frames(config)
     dataset = trainer.open_data(config.data, config.seed, config.data.split)
     heldout = trainer.open_data(config.data, config.seed, "heldout")
-    run = trainer.start_run(config, "vae", out)
+    source = None if start is None else load_part(start / "vae")
+    run = trainer.start_run(config, "vae", out, trainer.origin_of(start, *filter(None, [source])))
 
     model = AutoencoderKLKinema(**config.vae.model_dump())
+    if source is not None:
+        trainer.copy_weights(source, model, VAEConfig.model_fields, f"the autoencoder of {start}")
     perceptual = PerceptualDistance().to(run.accelerator.device)
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
