@@ -6,6 +6,11 @@
 needs RUN/vae/final and RUN/conditioner/final, encodes every clip once into RUN/latents, and writes the averaged
 denoiser and the text encoder it learned with to RUN/dit/final, samples of fixed prompts to RUN/dit/samples. The
 held-out loss is that of clips whose attribute pairs were never trained on, always with the same noise.
+
+    kinema train dit --from default --out RUN data.source=FOLDER
+    kinema train dit --lora rank=16 --from default --out RUN data.source=FOLDER
+
+go on from a checkpoint with clips of a folder: all of its weights, or an adapter of them (lora.py).
 """
 
 import math
@@ -25,9 +30,12 @@ from ..data.sheets import contact_sheet
 from ..vae.latents import latent_channels, latent_frame_times, temporal_stride
 from . import flow
 from .clips import collate, heldout_batches, open_latents
+from .lora import LoraSettings, add_adapter, check_adapter, save_adapter, told_by_captions
 from .texts import draw_captions, encode_captions, freeze_unused, learn_words
 from .transformer import KinemaTransformer3DModel
 
+# Settings that decide the weights' shapes.
+SIZES = [*DiTConfig.model_fields, "in_channels", "cross_attention_dim"]
 TEXT_RATE = 0.2  # learning rate of a text encoder that learns along, as a share of the denoiser's
 
 
@@ -39,6 +47,7 @@ def train(
     text_encoder: Path | None = None,
     latents: Path | None = None,
     start: Path | None = None,
+    lora: LoraSettings | None = None,
 ) -> Path:
     """Train the denoiser of `config`, or go on with the run in `out`.
 
@@ -50,9 +59,10 @@ def train(
         latents: where encoded clips are kept; None: latents beside `out`.
         start: a whole checkpoint to go on from, with its autoencoder, text encoder and denoiser; None: from random
             weights, with the parts beside `out`.
+        lora: train an adapter of this shape only, and leave the weights of `start` as they are.
 
     Returns:
-        `out`/final, which holds transformer/ and text_encoder/.
+        `out`/final, which holds transformer/ and text_encoder/; of an adapter, pytorch_lora_weights.safetensors.
 
     Raises:
         TrainingError: a missing part, no usable clip, clips that do not fit, a loss that is not finite,
@@ -67,13 +77,20 @@ def train(
     text = load_finished(text_encoder or beside["text"], "conditioner")
     clips = trainer.open_data(config.data, config.seed, config.data.split)
     heldout_clips = trainer.open_data(config.data, config.seed, "heldout")
-    run = trainer.start_run(config, "dit", out)
+    source = None if start is None else load_finished(start / "transformer", "dit")
+    if lora is not None:
+        check_adapter(config, start)
+        config = told_by_captions(config, clips)
+    began = [part for part in (source, vae_model, text) if start is not None]
+    run = trainer.start_run(config, "dit", out, trainer.origin_of(start, *began, lora=lora and lora.text))
     device, learns_text = run.accelerator.device, run.train.train_text_encoder
     vae_model, text = vae_model.to(device), text.to(device)
     # First of all, since encoding clips draws from the generator that the weights are drawn from.
     model = build_transformer(config, vae_model, text)
-    if start is not None:
-        copy_weights(load_finished(start / "transformer", "dit"), model, start)
+    if source is not None:
+        trainer.copy_weights(source, model, SIZES, f"the denoiser of {start}")
+    if lora is not None:
+        add_adapter(run, model, lora)
     dataset = open_latents(run, clips, vae_model, latents or out.parent / "latents")
     stride = temporal_stride(vae_model)
     if run.train.gradient_checkpointing:
@@ -92,6 +109,8 @@ def train(
     first = trainer.resume(run, ema)
     with run.accelerator.autocast():  # as the training clips are encoded
         heldout = heldout_batches(config, heldout_clips, vae_model)
+    if start is not None and first == 0:  # what it made before
+        draw_samples(run, vae_model, text, model, -1)
 
     for step, batches in trainer.training_steps(run, dataset, collate, first):
         trainer.set_learning_rates(run, optimizers, step)
@@ -117,7 +136,10 @@ def train(
             trainer.checkpoint(run, step, ema)
 
     with trainer.averaged(ema, *trained):
-        finished = save(run, model, text)
+        if lora is None:
+            finished = save(run, model, text)
+        else:
+            finished = save_adapter(run, model, clips, text)
     trainer.finish(run)
     return finished
 
@@ -149,27 +171,6 @@ def build_transformer(config: Config, vae: Any, text: Any) -> KinemaTransformer3
         sample_temporal_stride=temporal_stride(vae),
     )
     return transformer.start_from_zero()
-
-
-def copy_weights(source: Any, model: KinemaTransformer3DModel, start: Path) -> None:
-    """Begin with the weights of a trained denoiser.
-
-    Raises:
-        TrainingError: it has other sizes.
-    """
-    sizes = [*DiTConfig.model_fields, "in_channels", "cross_attention_dim"]
-    there, here = ({n: _as_tuple(part.config[n]) for n in sizes} for part in (source, model))
-    other = [f"{name} {there[name]} there, {here[name]} here" for name in sizes if there[name] != here[name]]
-    if other:
-        raise trainer.TrainingError(
-            f"the denoiser of {start} has other sizes than this configuration's ({'; '.join(other)}); give the "
-            "configuration that it was trained with (its recipe.yaml)"
-        )
-    model.load_state_dict(source.state_dict())
-
-
-def _as_tuple(value: Any) -> Any:
-    return tuple(value) if isinstance(value, list) else value
 
 
 # ---------------------------------------------------------------------------------------------- loss

@@ -4,10 +4,13 @@
     pipe.set_adapters("duck", 0.8)
 
 A file holds the adapter's weights under "transformer.", as diffusers' own video pipelines write them. Setting,
-weighing, deleting and listing adapters are inherited.
+weighing and listing adapters are inherited. A file that `kinema train dit --lora` wrote also says, under
+"kinema.", what it was trained on: the pipeline then knows the words that came with it, and warns of another base.
 """
 
-from collections.abc import Callable, Mapping
+import hashlib
+import logging
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -15,7 +18,12 @@ import torch
 from diffusers.loaders.lora_base import LoraBaseMixin, _fetch_state_dict
 from diffusers.utils import USE_PEFT_BACKEND
 
+logger = logging.getLogger(__name__)
+
+INSTALL = "LoRA adapters need PEFT, which is not installed here: pip install 'kinema[lora]'"
 _WHERE = ("cache_dir", "force_download", "proxies", "local_files_only", "token", "revision", "subfolder")
+
+ABOUT = "kinema"  # before the names of what a file says of its training
 
 Weights = str | Path | dict[str, torch.Tensor]
 
@@ -26,6 +34,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
     _lora_loadable_modules: ClassVar[list[str]] = ["transformer"]
     transformer_name = "transformer"
     transformer: Any
+    text_encoder: Any
 
     @classmethod
     def lora_state_dict(
@@ -80,7 +89,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             ValueError: what was read is no LoRA adapter.
         """
         if not USE_PEFT_BACKEND:
-            raise ImportError("LoRA adapters need PEFT, which is not installed here: pip install 'peft>=0.17'")
+            raise ImportError(INSTALL)
         state_dict, metadata = self.lora_state_dict(
             pretrained_model_name_or_path_or_dict, **{**kwargs, "return_lora_metadata": True}
         )
@@ -90,6 +99,16 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
                 f"these are no LoRA weights: {len(strange)} of {len(state_dict)} names lack 'lora', such as "
                 f"{strange[0]!r}; whole weights are loaded by KinemaPipeline.from_pretrained(…, transformer=…)"
             )
+        about = {name: value for name, value in (metadata or {}).items() if name.startswith(f"{ABOUT}.")}
+        trained_on = about.get(f"{ABOUT}.base")
+        if trained_on and not self.num_fused_loras and trained_on != base_fingerprint(self.transformer):
+            logger.warning(
+                "this adapter was trained on other weights (%s) than this pipeline's (%s), so it may do little or "
+                "harm; train it again on these",
+                trained_on,
+                base_fingerprint(self.transformer),
+            )
+        before = set(getattr(self.transformer, "peft_config", None) or ())
         self.load_lora_into_transformer(
             state_dict,
             transformer=self.transformer,
@@ -99,6 +118,39 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             low_cpu_mem_usage=low_cpu_mem_usage,
             hotswap=hotswap,
         )
+        added = set(getattr(self.transformer, "peft_config", None) or ()) - before or {adapter_name or ""}
+        self._learn_words(added.pop(), about.get(f"{ABOUT}.words", ()))
+
+    def unload_lora_weights(self) -> None:
+        """Take all adapters out; what was fused stays."""
+        super().unload_lora_weights()
+        if not self.num_fused_loras:
+            for name in list(self._words):
+                self._learn_words(name, ())
+
+    def delete_adapters(self, adapter_names: list[str] | str) -> None:
+        """Take these adapters out for good."""
+        super().delete_adapters(adapter_names)
+        for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
+            self._learn_words(name, ())
+
+    @property
+    def _words(self) -> dict[str, tuple[str, ...]]:
+        """The words that each adapter brought."""
+        return self.__dict__.setdefault("_words_of_adapters", {})
+
+    def _learn_words(self, adapter_name: str, words: Iterable[str]) -> None:
+        """Let a closed vocabulary have an adapter's words, in place of those that it brought before."""
+        for text in getattr(self.text_encoder, "conditioners", [self.text_encoder]):
+            known = getattr(text, "config", {}).get("vocabulary")
+            if known is None:
+                continue
+            own = self.__dict__.setdefault("_own_vocabularies", {}).setdefault(id(text), tuple(known))
+            brought = {**self._words, adapter_name: tuple(words)}
+            text.register_to_config(vocabulary=sorted({*own}.union(*brought.values())))
+        self._words[adapter_name] = tuple(words)
+        if not words:
+            del self._words[adapter_name]
 
     @classmethod
     def load_lora_into_transformer(
@@ -132,6 +184,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
         save_function: Callable[..., None] | None = None,
         safe_serialization: bool = True,
         transformer_lora_adapter_metadata: dict[str, Any] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Write an adapter into a folder that `load_lora_weights` reads.
 
@@ -142,6 +195,8 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             weight_name: the file; None: pytorch_lora_weights.safetensors.
             transformer_lora_adapter_metadata: `transformer.peft_config[adapter].to_dict()`: rank, alpha and
                 layers, without which they are guessed from the weights.
+            about: of its training, kept in the file: "base", the `base_fingerprint` of the transformer; "words"
+                that the text encoder did not know; and anything else that JSON can hold.
 
         Raises:
             ValueError: there are no weights.
@@ -154,7 +209,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
         cls._save_lora_weights(
             save_directory=save_directory,
             lora_layers={cls.transformer_name: transformer_lora_layers},
-            lora_metadata={cls.transformer_name: transformer_lora_adapter_metadata},
+            lora_metadata={cls.transformer_name: transformer_lora_adapter_metadata, ABOUT: dict(about or {})},
             is_main_process=is_main_process,
             weight_name=weight_name,  # pyright: ignore[reportArgumentType]
             save_function=save_function,  # pyright: ignore[reportArgumentType]
@@ -181,3 +236,21 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
     def unfuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:
         """Undo `fuse_lora`."""
         super().unfuse_lora(components=components or self._lora_loadable_modules, **kwargs)
+
+
+def base_fingerprint(transformer: Any) -> str | None:
+    """16 hex digits that change with a transformer's own weights, whatever adapters it carries.
+
+    The same in float32 and bfloat16; None if weights are not in memory.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in transformer.state_dict().items():
+        if ".lora_" in name:
+            continue
+        if tensor.is_meta:
+            return None
+        flat = tensor.detach().flatten()
+        sample = flat[:: max(1, flat.numel() // 64)].to("cpu", torch.bfloat16)
+        digest.update(f"{name.replace('.base_layer', '')} {tuple(tensor.shape)} ".encode())
+        digest.update(sample.view(torch.int16).numpy().tobytes())
+    return digest.hexdigest()[:16]
