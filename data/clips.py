@@ -20,6 +20,10 @@ from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, pr
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 HELDOUT_EVERY = 50  # of the files of a source without a split of its own, about every 50th is held out
+CAPTIONING = (
+    "write what each video shows into a text file beside it (cat.mp4, cat.txt), or have captions written: "
+    "kinema caption {source} --out FOLDER"
+)
 MOST_DAMAGED = 8  # damaged clips in a row that are passed over before reading gives up
 
 
@@ -80,7 +84,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         if not self.rows:
             causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
             counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
-            raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}")
+            told = f"; {CAPTIONING.format(source=source)}" if "no caption" in causes else ""
+            raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}{told}")
         heldout = _held_out(Path(os.path.relpath(row["path"], root)).as_posix() for row in self.rows)
         kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]
         kept = kept or list(range(len(self.rows)))  # a single file
