@@ -54,7 +54,8 @@ def keyframe_draft(
 
     notes = (*shape.notes, *(note for clip in clips.values() for note in clip.notes))
     draft = Draft(num_frames, shape.height, shape.width, shape.frame_rate, lay_out, notes=notes)
-    return named(draft, "keyframes", {str(time): picture for time, picture in pictures.items()}, fit=fit)
+    task = "image" if list(names.values()) == ["image"] else "keyframes"
+    return named(draft, task, {names[time]: picture for time, picture in pictures.items()}, fit=fit)
 
 
 def latent_places(times: Mapping[Any, Any], num_frames: int, frame_rate: float, grid: Grid) -> dict[Any, int]:
