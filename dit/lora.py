@@ -155,12 +155,20 @@ def save_adapter(run: trainer.Run, model: Any, clips: Any, text: Any) -> Path:
     if run.is_main:
         adapter = model.peft_config["default"].to_dict()
         adapter["target_modules"] = sorted(adapter["target_modules"])  # a set has no order
+        rank, alpha = adapter["r"], adapter["lora_alpha"]
+        # Some loaders read no configuration from the file and take alpha for the rank: B carries the rest.
+        adapter["lora_alpha"] = rank
+        tensors = {
+            name: tensor * (alpha / rank) if ".lora_B." in name else tensor
+            for name, tensor in get_peft_model_state_dict(model).items()
+        }
         shutil.rmtree(partial, ignore_errors=True)
         KinemaLoraLoaderMixin.save_lora_weights(
             partial,
-            transformer_lora_layers=get_peft_model_state_dict(model),
+            transformer_lora_layers=tensors,
             transformer_lora_adapter_metadata=adapter,
             about={
+                "alpha": alpha,
                 "base": base_fingerprint(model),
                 "captions": examples(clips, KEPT_CAPTIONS),
                 "words": new_words(clips, text),

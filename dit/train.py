@@ -81,8 +81,8 @@ def train(
     if lora is not None:
         check_adapter(config, start)
         config = told_by_captions(config, clips)
-    began = [part for part in (source, vae_model, text) if start is not None]
-    run = trainer.start_run(config, "dit", out, trainer.origin_of(start, *began, lora=lora and lora.text))
+    origin = trainer.origin_of(start, *filter(None, [source]), vae_model, text, lora=lora and lora.text)
+    run = trainer.start_run(config, "dit", out, origin)
     device, learns_text = run.accelerator.device, run.train.train_text_encoder
     vae_model, text = vae_model.to(device), text.to(device)
     # First of all, since encoding clips draws from the generator that the weights are drawn from.
