@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 STAGES = ("conditioner", "vae", "dit", "judge")
+TASKS = ("storyboard", "extend", "loop", "connect", "remix", "inpaint", "outpaint", "blend", "stream")
+FITS = ("cover", "contain", "stretch")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -33,10 +35,21 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser to which --step is a mistake, not --steps."""
+    """A parser to which --step is a mistake, not --steps; and which takes a prompt also after options."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings, allow_abbrev=False)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        words = list(sys.argv[1:] if args is None else args)
+        for option in ("--keyframe", "--box"):  # -1=last.png is no option
+            while option in words[:-1]:
+                at = words.index(option)
+                words[at : at + 2] = [f"{option}={words[at + 1]}"]
+        namespace, rest = super().parse_known_args(words, namespace)
+        if len(rest) == 1 and not rest[0].startswith("-") and getattr(namespace, "prompt", None) == "":
+            namespace.prompt = rest.pop()
+        return namespace, rest
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -48,26 +61,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
 
-    generate = commands.add_parser("generate", help="make a video from a prompt")
-    generate.add_argument("prompt", help="what should happen, in quotes")
-    generate.add_argument(
-        "-o", "--output", type=Path, default=Path("kinema.mp4"), help=".mp4, .mov, .mkv, .gif or .png"
-    )
-    generate.add_argument("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")
-    generate.add_argument("--negative", default=None, metavar="PROMPT", help="what to keep out")
-    generate.add_argument("--seed", type=int, default=None, help="default: drawn, and written into the file")
-    generate.add_argument("--steps", type=int, default=None, help="denoising steps")
-    generate.add_argument("--guidance", type=float, default=None, help="guidance scale; 1 switches it off")
-    generate.add_argument("--height", type=int, default=None, help="pixels")
-    generate.add_argument("--width", type=int, default=None, help="pixels")
-    length = generate.add_mutually_exclusive_group()
-    length.add_argument("--seconds", type=float, default=None, help="length; must fit the model's stride")
-    length.add_argument("--frames", type=int, default=None, help="length in frames")
-    generate.add_argument("--fps", type=float, default=None, help="frames per second")
-    generate.add_argument("--num", type=int, default=1, help="how many videos")
-    generate.add_argument("--device", default=None, help="cpu, cuda, cuda:1, mps (default: the best there is)")
-    generate.add_argument("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
-    generate.add_argument("--quiet", action="store_true", help="no progress bar")
+    _add_making(commands)
 
     info = commands.add_parser("info", help="how a video was made, from its own metadata")
     info.add_argument("file", type=Path)
@@ -136,6 +130,143 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_making(commands: Any) -> None:
+    """The commands that make videos."""
+    generate = commands.add_parser("generate", help="make a video or picture from a prompt")
+    generate.add_argument("prompt", help="what should happen, in quotes")
+    _add_pictures(generate)
+    _add_length(generate)
+    _add_sampling(generate, aspect=True)
+
+    storyboard = commands.add_parser("storyboard", help="make a video whose texts follow one another")
+    storyboard.add_argument(
+        "texts", nargs="+", metavar="START:TEXT",
+        help='such as "0:a red car drives left" "1.5:the car bounces", START in seconds; or one file, .json or '
+        ".yaml, a list of {at, text} with an image where a text begins with one",
+    )  # fmt: skip
+    storyboard.add_argument(
+        "--picture", action="append", default=[], metavar="START=FILE", help="what the text at START begins with"
+    )
+    _add_pictures(storyboard)
+    _add_length(storyboard)
+    _add_sampling(storyboard, aspect=True)
+
+    extend = commands.add_parser("extend", help="make a video go on, or begin earlier")
+    extend.add_argument("video", help="file or URL")
+    extend.add_argument("prompt", nargs="?", default="", help="what happens in the new frames")
+    extend.add_argument("--seconds", type=float, required=True, help="how much is added")
+    extend.add_argument("--backward", action="store_true", help="before the beginning")
+    extend.add_argument("--context", type=int, default=None, help="given frames that the model sees at a time")
+    _add_sampling(extend, fit=True)
+
+    loop = commands.add_parser("loop", help="make a video that can be played round and round")
+    loop.add_argument("source", metavar="VIDEO_OR_PROMPT", help="file or URL; or the text of one to make first")
+    loop.add_argument("prompt", nargs="?", default="", help="what happens in the transition")
+    loop.add_argument("--seconds", type=float, default=None, help="of the transition (default: about 1)")
+    loop.add_argument("--frames", type=int, default=None, help="of a prompt: length of what is made first")
+    _add_sampling(loop, fit=True)
+
+    connect = commands.add_parser("connect", help="join two videos by a transition")
+    connect.add_argument("a", help="file or URL")
+    connect.add_argument("b", help="file or URL")
+    connect.add_argument("prompt", nargs="?", default="", help="what happens in the transition")
+    connect.add_argument("--seconds", type=float, default=1.0, help="of the transition")
+    _add_sampling(connect, fit=True)
+
+    remix = commands.add_parser("remix", help="make a video into another by a text")
+    remix.add_argument("video", help="file or URL")
+    remix.add_argument("prompt", help="what it becomes")
+    remix.add_argument("--strength", type=float, default=0.6, help="0 gives the video back, 1 ignores it")
+    remix.add_argument("--frames", type=int, default=None, help="take only the first so many")
+    _add_sampling(remix, fit=True)
+
+    inpaint = commands.add_parser("inpaint", help="make a part of a video or picture anew")
+    inpaint.add_argument("video", help="file or URL")
+    inpaint.add_argument("prompt", help="what the whole shows then")
+    where = inpaint.add_mutually_exclusive_group(required=True)
+    where.add_argument("--mask", default=None, help="picture or video, white where it is made anew")
+    where.add_argument(
+        "--box", action="append", default=[], metavar="[TIME:]X0,Y0,X1,Y1",
+        help="pixels, or fractions with a point in them; again with TIME (2 a frame, 0.5s seconds) it moves",
+    )  # fmt: skip
+    inpaint.add_argument("--strength", type=float, default=None, help="start from what is there: below 1")
+    inpaint.add_argument("--frames", type=int, default=None, help="take only the first so many")
+    _add_sampling(inpaint, fit=True)
+
+    outpaint = commands.add_parser("outpaint", help="make what lies round a video or picture")
+    outpaint.add_argument("video", help="file or URL")
+    outpaint.add_argument("prompt", nargs="?", default="", help="what the whole shows")
+    outpaint.add_argument("--frames", type=int, default=None, help="take only the first so many")
+    _add_sampling(outpaint, aspect=True, fit=True)
+
+    blend = commands.add_parser("blend", help="pass from one video to another of its length")
+    blend.add_argument("a", help="file or URL")
+    blend.add_argument("b", help="file or URL")
+    blend.add_argument("prompt", nargs="?", default="", help="what the frames between show")
+    blend.add_argument(
+        "--schedule", default="linear", help="linear, ease, or a weight of b for each frame: 0,0.1,…"
+    )
+    blend.add_argument("--strength", type=float, default=0.6, help="how freely the frames between are made")
+    blend.add_argument("--frames", type=int, default=None, help="take only the first so many")
+    _add_sampling(blend, fit=True)
+
+    stream = commands.add_parser("stream", help="make a video of any length, written while it is made")
+    stream.add_argument(
+        "texts", nargs="+", metavar="PROMPT", help="a prompt, or a storyboard: START:TEXT …, or a file"
+    )
+    stream.add_argument("--seconds", type=float, default=None, help="length (default: until Ctrl-C)")
+    stream.add_argument("--image", default=None, metavar="FILE", help="the first frame")
+    stream.add_argument("--video", default=None, metavar="FILE", help="what comes first, and goes on")
+    stream.add_argument(
+        "--picture", action="append", default=[], metavar="START=FILE", help="what the text at START begins with"
+    )
+    stream.add_argument("--window", type=int, default=None, help="blocks that a block sees, itself included")
+    stream.add_argument("--context-noise", type=float, default=None, help="noise level at which it sees them")
+    stream.add_argument("--block", type=int, default=None, help="latent frames that are made together")
+    _add_sampling(stream, aspect=True, fit=True, num=False)
+
+
+def _add_pictures(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--image", default=None, metavar="FILE", help="the first frame")
+    parser.add_argument(
+        "--keyframe", action="append", default=[], metavar="TIME=FILE",
+        help="a picture on the way: TIME is a frame (-1: the last) or seconds (1.5s); may be given again",
+    )  # fmt: skip
+    parser.add_argument("--fit", choices=FITS, default="cover", help="of pictures of another shape")
+
+
+def _add_length(parser: argparse.ArgumentParser) -> None:
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--seconds", type=float, default=None, help="length; the nearest that the model makes")
+    length.add_argument("--frames", type=int, default=None, help="length in frames")
+
+
+def _add_sampling(
+    parser: argparse.ArgumentParser, *, aspect: bool = False, fit: bool = False, num: bool = True
+) -> None:
+    """What every command that makes videos has: where to, with which model, and how."""
+    add = parser.add_argument
+    add("-o", "--output", type=Path, default=Path("kinema.mp4"), help=".mp4, .mov, .mkv, .gif or .png")
+    add("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")
+    add("--lora", action="append", default=[], metavar="PATH[:SCALE]", help="a LoRA adapter; may be given again")
+    add("--negative", default=None, metavar="PROMPT", help="what to keep out")
+    add("--seed", type=int, default=None, help="default: drawn, and written into the file")
+    add("--steps", type=int, default=None, help="denoising steps")
+    add("--guidance", type=float, default=None, help="guidance scale; 1 switches it off")
+    add("--height", type=int, default=None, help="pixels (default: of what is given, else the model's own)")
+    add("--width", type=int, default=None, help="pixels")
+    if aspect:
+        add("--aspect", default=None, metavar="W:H", help="such as 9:16, instead of height and width")
+    add("--fps", type=float, default=None, help="frames per second")
+    if fit:
+        add("--fit", choices=FITS, default="cover", help="of given frames of another shape")
+    if num:
+        add("--num", type=int, default=1, help="how many videos")
+    add("--device", default=None, help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    add("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
+    add("--quiet", action="store_true", help="no progress bar")
+
+
 def _train(stage: str, argv: Sequence[str]) -> None:
     if stage == "conditioner":
         from kinema.conditioner.train import train
@@ -154,6 +285,10 @@ def _dispatch(args: argparse.Namespace) -> None:
     match args.command:
         case "generate":
             from kinema.pipeline.command import generate as command
+        case name if name in TASKS:
+            from kinema.pipeline import task_commands
+
+            command = getattr(task_commands, name)
         case "info":
             from kinema.pipeline.command import info as command
         case "speedrun":

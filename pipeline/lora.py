@@ -119,7 +119,13 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             hotswap=hotswap,
         )
         added = set(getattr(self.transformer, "peft_config", None) or ()) - before or {adapter_name or ""}
-        self._learn_words(added.pop(), about.get(f"{ABOUT}.words", ()))
+        name = added.pop()
+        self._learn_words(name, about.get(f"{ABOUT}.words", ()))
+        where = {key: value for key, value in kwargs.items() if value is not None}
+        if where or isinstance(pretrained_model_name_or_path_or_dict, Mapping):
+            self._adapter_files.pop(name, None)
+        else:
+            self._adapter_files[name] = str(pretrained_model_name_or_path_or_dict)
 
     def unload_lora_weights(self) -> None:
         """Take all adapters out; what was fused stays."""
@@ -133,6 +139,37 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
         super().delete_adapters(adapter_names)
         for name in [adapter_names] if isinstance(adapter_names, str) else adapter_names:
             self._learn_words(name, ())
+
+    @property
+    def _adapter_files(self) -> dict[str, str]:
+        """Where each adapter came from, if that says it all."""
+        return self.__dict__.setdefault("_files_of_adapters", {})
+
+    def applied_adapters(self) -> tuple[tuple[str, ...], bool]:
+        """What the adapters that are switched on came from, and whether that is not the whole story.
+
+        Returns:
+            "FILE" or "FILE:SCALE" of each, as `kinema generate --lora` takes them; and whether there are others:
+            fused, given as tensors, or weighed differently from layer to layer.
+        """
+        more, scales = self.num_fused_loras > 0, {}
+        if getattr(self.transformer, "peft_config", None):
+            from peft.tuners.lora import LoraLayer
+
+            for layer in self.transformer.modules():
+                if isinstance(layer, LoraLayer) and not layer.disable_adapters:
+                    for name in layer.active_adapters:
+                        if name in layer.r:
+                            scale = layer.scaling[name] * layer.r[name] / layer.lora_alpha[name]
+                            scales.setdefault(name, set()).add(round(scale, 6))
+        files = []
+        for name, weights in scales.items():
+            file, scale = self._adapter_files.get(name), weights.pop()
+            if file is None or weights or self.transformer.peft_config[name].use_rslora:
+                more = True
+            elif scale:
+                files.append(file if scale == 1 else f"{file}:{scale:g}")
+        return tuple(files), more
 
     @property
     def _words(self) -> dict[str, tuple[str, ...]]:

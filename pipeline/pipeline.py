@@ -251,8 +251,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         negative_prompt_embeds: torch.Tensor | None,
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] | None,
-    ) -> None:
-        """Raise a ValueError that says what was given and what would fit, before any model runs."""
+    ) -> int:
+        """The number of videos; a ValueError that says what was given and what would fit, before any model runs."""
         prompts = check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
         guided = self.do_classifier_free_guidance
         check_encoder(self.text_encoder, prompt is not None or (guided and negative_prompt_embeds is None))
@@ -263,6 +263,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         if "previews" in (callback_on_step_end_tensor_inputs or ()) and self.vae is not None:
             check_preview(self.vae)
         check_callback_inputs(callback_on_step_end_tensor_inputs, self._callback_tensor_inputs)
+        return prompts // draft.num_texts * num_videos_per_prompt
 
     extend = along_time.extend
     loop = along_time.loop
@@ -376,11 +377,12 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         if storyboard is not None:
             check_no_prompt(prompt, prompt_embeds)
             prompt = list(draft.prompts)
-        self.check_inputs(
+        videos = self.check_inputs(
             prompt, negative_prompt, draft, num_videos_per_prompt, latents, prompt_embeds, negative_prompt_embeds,
             output_type, callback_on_step_end_tensor_inputs,
         )  # fmt: skip
         schedule = find_schedule(schedule)
+        generators = per_video_generators(generator, videos)
         device = self._execution_device
         texts = [] if prompt is None else [prompt] if isinstance(prompt, str) else prompt
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt or []
@@ -408,10 +410,8 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         canvas = draft.canvas(self.vae, device, self.grid, self.transformer.config.in_channels)
         latent_shape = canvas.latents.shape[1:]
         text = text.along(canvas.text_of_frame).repeated(num_videos_per_prompt)
-        videos = len(text.prompt_embeds)
 
         # 4. Draw the noise, each video's from its own generator
-        generators = per_video_generators(generator, videos)
         seeds = known_seeds(generators) if latents is None else [None] * videos
         noise = draw_noise(generators, latent_shape) if latents is None else latents
         noise = noise.to(device, torch.float32)
@@ -474,7 +474,6 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
             "a callback": run.meddled,
             "another schedule": schedule is not find_schedule("equal"),
             "another scheduler": self.scheduler is not self._own_scheduler,
-            "LoRA weights": bool(getattr(self.transformer, "peft_config", None)),
         }
         provenance = describe(
             self,

@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .again import Asked, asked_again
+
 if TYPE_CHECKING:
     import torch
 
@@ -60,6 +62,7 @@ class Provenance:
     diffusers: str
     task: str = "generate"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    lora: tuple[str, ...] = ()
     interrupted_after: int | None = None
 
     def to_metadata(self) -> dict[str, str]:
@@ -91,26 +94,41 @@ class Provenance:
         Args:
             output: the file the command writes.
         """
-        option_like = self.prompt.startswith("-")
-        words: list[Any] = ["kinema", "generate", *([] if option_like else [self.prompt]), "-o", output]
+        asked = self._asked()
+        dashed = any(word.startswith("-") for word in asked.positionals)
+        words: list[Any] = ["kinema", asked.verb, *([] if dashed else asked.positionals), "-o", output]
         words += ["--seed", self.seed] if self.seed is not None else []
         words += [f"--negative={self.negative_prompt}"] if self.negative_prompt else []
         words += ["--steps", self.num_inference_steps, "--guidance", self.guidance_scale]
-        words += ["--height", self.height, "--width", self.width]
-        words += ["--frames", self.num_frames, "--fps", self.frame_rate]
+        words += ["--height", self.height, "--width", self.width] if asked.sized else []
+        words += ["--frames", asked.num_frames] if asked.num_frames is not None else []
+        words += ["--fps", self.frame_rate, *asked.options]
         words += ["--model", self.model] if self.model not in (None, "default") else []
+        words += [f"--lora={one}" for one in self.lora]
         words += ["--device", self.device, "--dtype", self.dtype]
-        words += ["--", self.prompt] if option_like else []
+        words += ["--", *asked.positionals] if dashed else []
         return shlex.join(map(str, words)), list(self._doubts())
+
+    def _asked(self) -> Asked:
+        """The task in the words of the command line; that of the text alone for one that no command does."""
+        facts = self.prompt, self.num_frames, self.frame_rate
+        asked = asked_again(self.task, self.settings, *facts) or asked_again("generate", {}, *facts)
+        assert asked is not None
+        return asked
 
     def _doubts(self) -> Iterable[str]:
         if self.seed is None:
             yield "its noise was not drawn from a seed, so the command makes another video"
         if self.model is None:
             yield "its model was built in Python and not loaded from a folder; give the folder with --model"
-        if self.task != "generate":
+        asked = asked_again(self.task, self.settings, self.prompt, self.num_frames, self.frame_rate)
+        if asked is None:
             said = ", ".join(f"{name} {value}" for name, value in self.settings.items() if value is not None)
             yield f"it was made by the task {self.task} ({said}), which the command does not give"
+        else:
+            yield from asked.doubts
+            for file in asked.files:
+                yield f"it was made from {file}, which is not here"
         if self.interrupted_after is not None:
             yield f"it was interrupted after {self.interrupted_after} steps, and the command takes all of them"
         if self.by_hand:
@@ -148,6 +166,9 @@ def describe(
 
     from kinema import __version__
 
+    adapters, others = pipe.applied_adapters()
+    if others:
+        common["by_hand"] = (*common["by_hand"], "LoRA weights")
     modules = [pipe.transformer, pipe.vae, *([] if pipe.text_encoder is None else [pipe.text_encoder])]
     device = pipe._execution_device
     run = {
@@ -163,6 +184,7 @@ def describe(
         "kinema": __version__,
         "torch": torch.__version__,
         "diffusers": diffusers.__version__,
+        "lora": adapters,
         **common,
     }
     return [
