@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from ..vae.latents import latent_frame_times
@@ -52,6 +53,12 @@ def read_spans(storyboard: Sequence[Any]) -> list[Span]:
             f"the storyboard starts its texts at {starts} s; they need to rise, and the first to be 0"
         )
     return spans
+
+
+def said_spans(spans: Sequence[Span]) -> list[list[Any]]:
+    """A storyboard in plain values: [start, text], with the picture's name if it is a file or URL."""
+    named = [[str(span.picture)] if isinstance(span.picture, str | Path) else [] for span in spans]
+    return [[span.start, span.text, *picture] for span, picture in zip(spans, named)]
 
 
 def text_of_frames(spans: Sequence[Span], num_frames: int, frame_rate: float, stride: int) -> tuple[int, ...]:
@@ -113,12 +120,11 @@ def storyboard_draft(
     def lay_out(canvas: Canvas, encode: Encoder) -> Canvas:
         return with_text_spans(under(canvas, encode), texts)
 
-    said = [[span.start, span.text] for span in spans]
     return replace(
         draft,
         lay_out=lay_out,
         prompts=tuple(span.text for span in spans),
         num_texts=len(spans),
         task="storyboard",
-        settings={**draft.settings, "storyboard": said},
+        settings={**draft.settings, "storyboard": said_spans(spans)},
     )

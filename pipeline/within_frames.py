@@ -4,9 +4,12 @@ A token is known if its whole cell and its whole group of frames are given. What
 its surroundings before the video is encoded, so that known cells beside it carry no trace of it.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
+import numpy as np
 import torch
 from einops import reduce
 from torch.nn.functional import avg_pool2d, interpolate, pad
@@ -14,6 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate, pad
 from .canvas import Canvas, with_given, with_known
 from .conform import Fit
 from .draft import Draft, Encoder, named
+from .grid import aspect_ratio
 from .masks import mask_notes, open_mask
 from .media import look, open_video
 from .remix import check_strength
@@ -64,7 +68,23 @@ def inpaint_draft(
         len(frames), shape.height, shape.width, shape.frame_rate, lay_out,
         notes=notes, soundtrack=clip.soundtrack, exact=True,
     )  # fmt: skip
-    return named(draft, "inpaint", {"video": video, "mask": mask}, strength=start, fit=fit)
+    settings: dict[str, Any] = {"strength": start, "fit": fit}
+    sources = {"video": video, "mask": mask}
+    if (boxes := boxes_of(mask)) is not None:
+        settings["mask"] = boxes
+        del sources["mask"]
+    return named(draft, "inpaint", sources, **settings)
+
+
+def boxes_of(mask: Any) -> list[Any] | None:
+    """A mask that is a box as [x0, y0, x1, y1], one that moves as [[time, box], …]; None: it is neither."""
+    if isinstance(mask, Mapping):
+        return [[time, boxes_of(box)] for time, box in mask.items()]
+    if isinstance(mask, np.ndarray | torch.Tensor) and tuple(mask.shape) == (4,):
+        return mask.tolist()
+    if isinstance(mask, list | tuple) and all(isinstance(value, Real) for value in mask):
+        return [value if isinstance(value, int) else float(value) for value in mask]
+    return None
 
 
 def _known_cells(canvas: Canvas, latents: torch.Tensor, keep: torch.Tensor, start: float) -> Canvas:
@@ -163,7 +183,7 @@ def _nested_sizes(
     if (aspect is None) == (wishes.height is None and wishes.width is None):
         raise ValueError('outpaint needs either an aspect, such as "9:16", or a height or width of the whole')
     if aspect is not None:
-        ratio = _ratio(aspect)
+        ratio = aspect_ratio(aspect)
         inner = given
         if given[0] * given[1] > limit:
             scale = (wishes.defaults[0] * wishes.defaults[1] / (given[0] * given[1])) ** 0.5
@@ -186,18 +206,3 @@ def _nested_sizes(
             "is nothing to make; ask for another aspect or a larger height or width"
         )
     return inner, outer, notes  # pyright: ignore[reportReturnType]
-
-
-def _ratio(aspect: str | float) -> float:
-    """Width to height."""
-    try:
-        if isinstance(aspect, str):
-            width, _, height = aspect.partition(":")
-            ratio = float(width) / float(height or 1)
-        else:
-            ratio = float(aspect)
-    except (TypeError, ValueError, ZeroDivisionError):
-        ratio = 0.0
-    if not 0.05 <= ratio <= 20:
-        raise ValueError(f'aspect is {aspect!r}; it needs width to height, such as "9:16" or 1.5, from 0.05 to 20')
-    return ratio
