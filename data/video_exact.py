@@ -66,6 +66,8 @@ def write_video_exactly(
     """
     path, frames = Path(path), np.asarray(frames)
     check_arguments(path, fps, dict(metadata or {}), 0, "yuv444p")
+    if not len(frames):
+        raise ValueError(f"{path}: there are no frames to write")
     for number, frame in enumerate(frames):
         checked_frame(path, frame, number, frames.shape[1:3])
     best = -math.inf
@@ -112,9 +114,10 @@ def worst_psnr(path: str | Path, frames: np.ndarray) -> float:
         VideoWriteError: it holds another number of frames.
     """
     height, width = frames.shape[1:3]
+    scaler = VideoReformatter()
     with open_video(path) as (container, stream):
         found = [
-            _psnr(picture.to_ndarray(format="rgb24")[:height, :width], frame)
+            _psnr(scaler.reformat(picture, format="rgb24").to_ndarray()[:height, :width], frame)
             for picture, frame in zip(container.decode(stream), frames)
         ]
     if len(found) != len(frames):

@@ -83,10 +83,12 @@ def write_video(
             stream.pix_fmt = pixel_format
             # For equal bytes: x264's output depends on the thread count, and its macroblock tree changes
             # from run to run (seen with x264 core 165). bitexact leaves library versions out.
+            # swscale puts halved colour in the middle of its four pixels; untold, decoders look for it at the left
+            # two (H.264, E.2.1), half a pixel off.
             stream.options = {
                 "crf": f"{crf:g}",
                 "threads": "4",
-                "x264-params": "no-mbtree=1",
+                "x264-params": "no-mbtree=1" + (":chromaloc=1" if pixel_format == "yuv420p" else ""),
                 "flags": "+bitexact",
             }
             context = stream.codec_context
