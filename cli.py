@@ -261,6 +261,10 @@ def _add_sampling(
     if fit:
         add("--fit", choices=FITS, default="cover", help="of given frames of another shape")
     if num:
+        add(
+            "--compatible", action="store_true",
+            help="a file that every player shows, though given frames change a little in it",
+        )  # fmt: skip
         add("--num", type=int, default=1, help="how many videos")
     add("--device", default=None, help="cpu, cuda, cuda:1, mps (default: the best there is)")
     add("--dtype", default=None, choices=["float32", "bfloat16", "float16"])

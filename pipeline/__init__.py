@@ -11,11 +11,17 @@
 | `seeds`      | one generator a video                                                       |
 | `grid`       | the sizes and lengths a model can make                                      |
 | `inputs`     | checks of the parts and of a call, before any model runs                    |
+| `media`      | given pictures and videos at the size and rate that a task works at         |
+| `sources`    | what a given picture or video is, whatever its form                         |
+| `conform`    | frames fitted into another size: cover, contain or stretch                  |
+| `masks`      | where new content is made: pictures, videos, arrays, boxes that move        |
 | `output`     | what a call returns                                                         |
 | `saving`     | frames and their provenance into files                                      |
 | `provenance` | how a video was made, in its file and as a command                          |
 | `checkpoint` | finds the packaged checkpoint, a folder or a hub model                      |
 | `build`      | pipelines with random weights, or from trained parts                        |
 | `command`    | `kinema generate` and `kinema info`                                         |
+| `task_commands` | `kinema extend`, `loop`, `stream` and the other tasks                    |
+| `again`      | a task of the past in the words of the command line                         |
 | `default/`   | the packaged checkpoint                                                     |
 """

@@ -57,7 +57,7 @@ def make(args: argparse.Namespace, call: Callable[[int], Any]) -> None:
         if args.num > 1:
             path = path.with_name(f"{path.stem}-{number}{path.suffix}")
         output = call(first + number)
-        output.save(path)
+        output.save(path, exact=False if args.compatible else None)
         made = output.provenance[0]
         report(args, path, made, made.num_frames)
 

@@ -112,3 +112,22 @@ class Grid:
         below = given // step * step
         fitting = f"{below} or {below + step} do" if below else f"{step} is the least"
         return [f"{name} {given} does not fit; {fitting} (multiples of {step})"]
+
+
+def aspect_ratio(aspect: str | float) -> float:
+    """Width to height of an aspect such as "9:16" or 1.5.
+
+    Raises:
+        ValueError: it is none, or outside 0.05 to 20.
+    """
+    try:
+        if isinstance(aspect, str):
+            width, _, height = aspect.partition(":")
+            ratio = float(width) / float(height or 1)
+        else:
+            ratio = float(aspect)
+    except (TypeError, ValueError, ZeroDivisionError):
+        ratio = 0.0
+    if not 0.05 <= ratio <= 20:
+        raise ValueError(f'aspect is {aspect!r}; it needs width to height, such as "9:16" or 1.5, from 0.05 to 20')
+    return ratio

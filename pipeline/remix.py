@@ -100,7 +100,7 @@ def blend_draft(
         len(first), shape.height, shape.width, shape.frame_rate, lay_out,
         notes=tuple(notes), exact=bool(keep.any()),
     )  # fmt: skip
-    said = schedule if isinstance(schedule, str) else [round(float(weight), 4) for weight in weights]
+    said = schedule if isinstance(schedule, str) else [float(weight) for weight in weights]
     return named(draft, "blend", {"a": a, "b": b}, schedule=said, strength=strength, fit=fit)
 
 
