@@ -80,7 +80,7 @@ class KinemaTransformerBlock(nn.Module):
         encoder_hidden_states: torch.Tensor,  # (B, L, D)
         temb: torch.Tensor,  # (B, F or 1, 6, D)
         rotary_emb: torch.Tensor,  # (B or 1, F * S, 1, head_dim / 2, 2)
-        attention_mask: torch.Tensor | None = None,  # (F * S, cached + F * S) bool
+        attention_mask: torch.Tensor | None = None,  # (1, 1, F * S, cached + F * S) bool
         encoder_attention_mask: torch.Tensor | None = None,  # (B, F or 1, L) bool
         kv_cache: LayerCache | None = None,
         record: bool = False,  # store this pass's keys and values in the cache

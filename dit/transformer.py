@@ -245,7 +245,9 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         # 2. Rotary positions
         if frame_times is None:
             frame_times = self._default_frame_times(kv_cache, frames, x.device)
-        rotary_emb = self.rope(_per_token_frame(frame_times.float(), patch_frames), rows, columns)
+        if frame_times.dtype != torch.float64:  # which streams give: after hours, float32 lacks the digits
+            frame_times = frame_times.float()
+        rotary_emb = self.rope(_per_token_frame(frame_times, patch_frames), rows, columns)
         rotary_emb = rotary_emb.flatten(1, 2)  # (B or 1, N, 1, head_dim / 2, 2)
 
         # 3. Noise levels, in float32 even under autocast
@@ -312,7 +314,7 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
         kv_cache: KVCache | None,
         device: torch.device,
     ) -> torch.Tensor | None:
-        """Bool (N, cached + N), True where attention is allowed; None where all tokens see each other."""
+        """Bool (1, 1, N, cached + N), True where attention is allowed; None where all tokens see each other."""
         if frames_per_block is None:
             return None
         patch_frames = self.config["patch_size"][0]
@@ -328,7 +330,8 @@ class KinemaTransformer3DModel(ModelMixin, ConfigMixin, PeftAdapterMixin, CacheM
             return None
         if getattr(self, "_parallel_config", None) is not None:
             raise ValueError("block-causal attention does not work under context parallelism; use one device")
-        return mask.to(device).repeat_interleave(space, dim=0).repeat_interleave(space, dim=1)
+        # Four axes: diffusers takes a mask of two for one of keys, (batch, L), wherever N equals the batch.
+        return mask.to(device).repeat_interleave(space, dim=0).repeat_interleave(space, dim=1)[None, None]
 
 
 # diffusers looks classes up by name among its own, as AutoModel does.

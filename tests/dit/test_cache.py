@@ -81,3 +81,13 @@ def test_misuse_is_named(model, make_inputs):
             model(**make_inputs(frames=1, rows=2), kv_cache=cache)
         cache.reset()
         model(**make_inputs(frames=1, rows=2), kv_cache=cache)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3])
+def test_a_frame_sees_its_block_alone_whatever_the_batch(model, make_inputs, batch):
+    """With one token a frame there are as many tokens as frames, and once as many as clips."""
+    inputs = make_inputs(batch=batch, frames=3, rows=2, columns=2)
+    with torch.no_grad():
+        whole = model(**inputs, frames_per_block=1, window=1).sample
+        alone = torch.cat([model(**part(inputs, frame, frame + 1)).sample for frame in range(3)], dim=2)
+    torch.testing.assert_close(whole, alone, atol=2e-5, rtol=1e-4)

@@ -40,15 +40,19 @@ def test_products_depend_on_distances_alone(times, later, rows, columns, down, r
     torch.testing.assert_close(here, moved, atol=5e-3, rtol=0)
 
 
-def test_times_an_hour_in_are_as_sharp_as_at_the_start():
+@pytest.mark.parametrize(
+    ("dtype", "seconds", "tolerance"), [(torch.float32, 3600.0, 2e-2), (torch.float64, 3e6, 1e-5)]
+)
+def test_times_an_hour_in_are_as_sharp_as_at_the_start_and_a_month_in_float64(dtype, seconds, tolerance):
     rope = RotaryEmbedding3D(48)
-    start = rope(torch.tensor([[0.0, 0.125]]), 1, 1)
-    later = rope(torch.tensor([[3600.0, 3600.125]]), 1, 1)
+    start = rope(torch.tensor([[0.0, 0.137]], dtype=dtype), 1, 1)
+    later = rope(torch.tensor([[seconds, seconds + 0.137]], dtype=dtype), 1, 1)
 
     def turn(angles):
         return (angles[0, 1] * angles[0, 0]).sum(-1).flatten()
 
-    torch.testing.assert_close(turn(start), turn(later), atol=2e-2, rtol=0)
+    assert later.dtype == torch.float32
+    torch.testing.assert_close(turn(start), turn(later), atol=tolerance, rtol=0)
 
 
 @pytest.mark.parametrize("rotated", [False, True])
