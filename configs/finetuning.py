@@ -14,7 +14,7 @@ LORA: Mapping[str, Any] = {
     "data.num_workers": 0,
     "flow.image_warmup": 0,
     "flow.image_fraction": 0.05,
-    "train.dit.steps": 300,
+    "train.dit.steps": 400,
     "train.dit.batch_size": 8,
     "train.dit.gradient_accumulation_steps": 1,
     "train.dit.optimizer": "adamw",

@@ -9,6 +9,7 @@ from torch.utils.data import Dataset
 
 from .. import trainer
 from ..configs import Config
+from ..configs.schema import DataConfig
 from ..data.pixels import to_pixels
 from ..vae.cache import LatentCacheError, LatentDataset, cache_latents
 from ..vae.context import encode_contexts
@@ -20,9 +21,9 @@ NOISE_PER_CLIP = 4  # noise plans per held-out clip, so that the loss does not h
 LATENTS = ("latents", "suffix", "stills")
 
 
-def open_latents(run: trainer.Run, clips: Any, vae: Any, folder: Path) -> Dataset:
-    """The clips as latents, encoded into `folder` unless they are there already."""
-    data = run.config.data
+def open_latents(run: trainer.Run, clips: Any, vae: Any, folder: Path, data: DataConfig | None = None) -> Dataset:
+    """The clips of `data` (the run's, if None) as latents, encoded into `folder` unless they are there already."""
+    data = data or run.config.data
     try:
         with run.accelerator.autocast():
             whole = cache_latents(

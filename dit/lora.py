@@ -38,12 +38,13 @@ class LoraSettings:
     rank: int = 16
     alpha: float | None = None  # None: the rank, so that the update counts once
     targets: tuple[str, ...] = tuple(TARGETS)  # groups of layers in every block
+    rehearse: int = 48  # clips that the checkpoint learned from, shown along so that they are not unlearned
 
     @property
     def text(self) -> str:
         """As `read_settings` reads it."""
         alpha = self.rank if self.alpha is None else self.alpha
-        return f"rank={self.rank},alpha={alpha:g},target={'+'.join(self.targets)}"
+        return f"rank={self.rank},alpha={alpha:g},target={'+'.join(self.targets)},rehearse={self.rehearse}"
 
 
 def read_settings(text: str) -> LoraSettings:
@@ -61,8 +62,8 @@ def read_settings(text: str) -> LoraSettings:
         try:
             if not equals:
                 raise ValueError("it needs a value")
-            if name == "rank":
-                given["rank"] = int(value)
+            if name in ("rank", "rehearse"):
+                given[name] = int(value)
             elif name == "alpha":
                 given["alpha"] = float(value)
             elif name == "target":
@@ -77,8 +78,8 @@ def read_settings(text: str) -> LoraSettings:
     unknown = [target for target in settings.targets if target not in TARGETS]
     if unknown:
         raise ValueError(f"--lora {text}: target {unknown[0]!r}; the targets are all, {', '.join(TARGETS)}")
-    if settings.rank < 1 or (settings.alpha is not None and not settings.alpha > 0):
-        raise ValueError(f"--lora {text}: rank and alpha need to be above 0")
+    if settings.rank < 1 or settings.rehearse < 0 or (settings.alpha is not None and not settings.alpha > 0):
+        raise ValueError(f"--lora {text}: rank and alpha need to be above 0, and rehearse not below it")
     return settings
 
 

@@ -31,6 +31,7 @@ from ..vae.latents import latent_channels, latent_frame_times, temporal_stride
 from . import flow
 from .clips import collate, heldout_batches, open_latents
 from .lora import LoraSettings, add_adapter, check_adapter, save_adapter, told_by_captions
+from .rehearsal import rehearse
 from .texts import draw_captions, encode_captions, freeze_unused, learn_words
 from .transformer import KinemaTransformer3DModel
 
@@ -92,6 +93,8 @@ def train(
     if lora is not None:
         add_adapter(run, model, lora)
     dataset = open_latents(run, clips, vae_model, latents or out.parent / "latents")
+    if lora is not None and start is not None:
+        dataset = rehearse(run, dataset, start, vae_model, out.parent / "latents-rehearsed", lora.rehearse)
     stride = temporal_stride(vae_model)
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()

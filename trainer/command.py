@@ -37,7 +37,7 @@ def main(stage: str, train: Callable[..., Path], argv: Sequence[str] | None = No
     if stage == "dit":
         parser.add_argument(
             "--lora", metavar="rank=16,…",
-            help="with --from: train an adapter of this rank only; also alpha=…, target=attn+cross_attn+ff",
+            help="with --from: train an adapter only; also alpha=16,target=attn+cross_attn+ff,rehearse=48",
         )  # fmt: skip
     parser.add_argument("--dry-run", action="store_true", help="print parameters, tokens, memory, FLOPs; stop")
     parser.add_argument("--traceback", action="store_true", help="show the full traceback of an error")

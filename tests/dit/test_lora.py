@@ -78,7 +78,14 @@ def adapter(checkpoint, clips, tmp_path_factory):
     """A run folder with a trained adapter, by the command, with no configuration given."""
     run = tmp_path_factory.mktemp("run")
     AcceleratorState._reset_state(reset_partial_state=True)
-    words = ["--lora", "rank=2,alpha=4,target=cross_attn+ff", "--from", str(checkpoint), "--out", str(run)]
+    words = [
+        "--lora",
+        "rank=2,alpha=4,target=cross_attn+ff,rehearse=5",
+        "--from",
+        str(checkpoint),
+        "--out",
+        str(run),
+    ]
     train_main(
         "dit",
         train,
@@ -166,15 +173,16 @@ def test_only_the_adapter_learns_and_only_it_is_kept(adapter, checkpoint):
     with safe_open(newest / "model.safetensors", "pt") as file:
         assert file.keys() and all(".lora_" in name for name in file.keys())  # noqa: SIM118
     assert {path.name for path in (run / "final").iterdir()} == {WEIGHTS}
+    assert json.loads((adapter / "latents-rehearsed" / "cache.json").read_text())["num_clips"] == 5
     assert {path.stem for path in (run / "samples").iterdir()} == {"step-00000000", "step-00000003"}
     origin = json.loads((run / "origin.json").read_text())
-    assert origin["from"] == str(checkpoint) and origin["lora"] == "rank=2,alpha=4,target=cross_attn+ff"
+    assert origin["from"] == str(checkpoint) and origin["lora"] == "rank=2,alpha=4,target=cross_attn+ff,rehearse=5"
 
 
 def test_resumed_it_repeats_the_uninterrupted_run_and_takes_no_other_beginning(
     checkpoint, clips, tiny, tmp_path, monkeypatch
 ):
-    config, lora = recipe(clips, "train.dit.mixed_precision=bf16"), LoraSettings(rank=2)
+    config, lora = recipe(clips, "train.dit.mixed_precision=bf16"), LoraSettings(rank=2, rehearse=2)
     whole = train(config, tmp_path / "a" / "whole", start=checkpoint, lora=lora)
     monkeypatch.setenv("KINEMA_SECONDS_LEFT", "0")
     halves = tmp_path / "a" / "halves"
@@ -186,7 +194,10 @@ def test_resumed_it_repeats_the_uninterrupted_run_and_takes_no_other_beginning(
     other = tmp_path / "other"
     shutil.copytree(checkpoint, other)
     build_pipeline(tiny, seed=5).transformer.save_pretrained(other / "transformer")
-    for start, adapter, told in ((other, lora, "fingerprint"), (checkpoint, LoraSettings(rank=3), "rank=3")):
+    for start, adapter, told in (
+        (other, lora, "fingerprint"),
+        (checkpoint, LoraSettings(rank=3, rehearse=2), "rank=3"),
+    ):
         with pytest.raises(TrainingError, match=rf"began from .*one.*{told}.*same --from"):
             train(config, halves, start=start, lora=adapter)
 
@@ -241,7 +252,7 @@ def test_what_cannot_be_is_said_before_anything_is_trained(checkpoint, tmp_path,
             train_main("dit", train, [*words, "--out", str(tmp_path / "run")])
         assert told in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
-    assert read_settings("").text == "rank=16,alpha=16,target=attn+cross_attn+ff"
+    assert read_settings("").text == "rank=16,alpha=16,target=attn+cross_attn+ff,rehearse=48"
 
 
 def test_without_a_configuration_the_checkpoints_recipe_is_taken_and_said(checkpoint, tmp_path, capsys):
