@@ -140,7 +140,7 @@ def _decoded(piece: Soundtrack, rate: int, layout: str, length: int) -> Iterator
     with open_video(piece.path) as (container, video):
         if not container.streams.audio:
             raise VideoOpenError(piece.path, None, "the file has no sound")
-        sound = container.streams.audio[0]
+        sound: Any = container.streams.audio[0]
         begin = piece.start_s + float((video.start_time or 0) * video.time_base)
         if piece.start_s > 1:
             container.seek(int(max(0.0, begin - LEAD) / sound.time_base), stream=sound)

@@ -59,7 +59,8 @@ def write_video(
     path = Path(path)
     metadata = dict(metadata or {})
     check_arguments(path, fps, metadata, crf, pixel_format)
-    if soundtrack and not isinstance(frames, Sized):
+    count = len(frames) if isinstance(frames, Sized) else None
+    if soundtrack and count is None:
         raise ValueError(f"{path}: a soundtrack needs frames that can be counted, an array or a list")
     iterator = iter(frames)
     first = next(iterator, None)
@@ -94,7 +95,7 @@ def write_video(
             context = stream.codec_context
             context.color_range, context.colorspace, context.color_primaries, context.color_trc = 1, 1, 1, 1
             scaler = VideoReformatter()
-            sound = SoundWriter(container, soundtrack, len(frames) / float(rate)) if soundtrack else None  # type: ignore
+            sound = SoundWriter(container, soundtrack, count / float(rate)) if soundtrack and count else None
             for number, frame in enumerate(chain([first], iterator)):
                 frame = checked_frame(path, frame, number, (height, width))
                 if height % 2 or width % 2:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 Fit = Literal["cover", "contain", "stretch"]
-FITS = ("cover", "contain", "stretch")
+FITS: tuple[Fit, ...] = ("cover", "contain", "stretch")
 
 
 @dataclass(frozen=True)
@@ -108,27 +108,29 @@ def place(given: tuple[int, int], size: tuple[int, int], fit: str) -> Placement:
     Raises:
         ValueError: an unknown fit, or a side without a pixel.
     """
-    check_fit(fit)
+    fit = check_fit(fit)
     if min(*given, *size) < 1:
         raise ValueError(f"frames of {given[1]} × {given[0]} pixels cannot become {size[1]} × {size[0]}")
     whole = (0.0, 0.0, float(given[1]), float(given[0]))
     if fit == "stretch" or given == size:
-        return Placement(given, size, whole, size, (0, 0), "stretch" if fit == "stretch" else fit)  # type: ignore
+        return Placement(given, size, whole, size, (0, 0), fit)
     pick: Callable[..., float] = max if fit == "cover" else min
     scale = pick(size[0] / given[0], size[1] / given[1])
     if fit == "contain":
-        inner = tuple(min(side, max(1, round(g * scale))) for g, side in zip(given, size))
-        corner = tuple((side - i) // 2 for side, i in zip(size, inner))
-        return Placement(given, size, whole, inner, corner, "contain")  # type: ignore
+        rows, columns = (min(side, max(1, round(g * scale))) for g, side in zip(given, size))
+        corner = ((size[0] - rows) // 2, (size[1] - columns) // 2)
+        return Placement(given, size, whole, (rows, columns), corner, fit)
     used = [min(g, side / scale) for g, side in zip(given, size)]
     before = [(g - u) / 2 for g, u in zip(given, used)]
     if scale == 1:  # cut at whole pixels, so that what stays is as given
         before = [float(int(b)) for b in before]
     box = (before[1], before[0], before[1] + used[1], before[0] + used[0])
-    return Placement(given, size, box, size, (0, 0), "cover")
+    return Placement(given, size, box, size, (0, 0), fit)
 
 
-def check_fit(fit: str) -> None:
-    """Raise a ValueError unless this is the name of a fit."""
-    if fit not in FITS:
-        raise ValueError(f"fit is {fit!r}; it is one of {', '.join(FITS)}")
+def check_fit(fit: str) -> Fit:
+    """The same name; a ValueError unless it is that of a fit."""
+    for known in FITS:
+        if fit == known:
+            return known
+    raise ValueError(f"fit is {fit!r}; it is one of {', '.join(FITS)}")

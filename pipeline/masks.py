@@ -120,7 +120,6 @@ def _draw(frames: torch.Tensor, box: Sequence[float]) -> None:
 def _moving_box(
     boxes: Mapping[Any, Any], placement: Placement, num_frames: int, frame_rate: float, name: str
 ) -> torch.Tensor:
-    last = (num_frames - 1) / frame_rate
     placed: dict[float, tuple[float, ...]] = {}
     for time, box in boxes.items():
         if not isinstance(time, Real) or isinstance(time, bool):
@@ -128,10 +127,13 @@ def _moving_box(
         corners = _as_box(box)
         if corners is None:
             raise MediaError(f"{name}: at {time} there is {type(box).__name__} and no box (x0, y0, x1, y1)")
-        seconds = float(time)
         if isinstance(time, Integral):
-            seconds = (num_frames + time if time < 0 else time) / frame_rate
-        if not -1e-6 <= seconds <= last + 1 / frame_rate:
+            inside = -num_frames <= int(time) < num_frames
+            seconds = int(time) % num_frames / frame_rate
+        else:
+            seconds = float(time)
+            inside = 0 <= seconds <= num_frames / frame_rate
+        if not inside:
             raise MediaError(
                 f"{name}: the box at {time!r} lies outside the video, which has frames 0 to {num_frames - 1} "
                 f"(ints) and lasts {num_frames / frame_rate:.4g} s (floats)"
@@ -199,7 +201,11 @@ def _as_colour(mask: Any, name: str) -> Any:
     if not isinstance(mask, np.ndarray | torch.Tensor):
         return mask
     shape, tensor = tuple(mask.shape), isinstance(mask, torch.Tensor)
-    array = mask.detach().cpu().float().numpy() if tensor and mask.is_floating_point() else np.asarray(mask)
+    if isinstance(mask, torch.Tensor):
+        mask = mask.detach().cpu()
+        array = (mask.float() if mask.is_floating_point() else mask).numpy()
+    else:
+        array = mask
     if tensor and len(shape) >= 4 and shape[-3] in (1, 3):
         array = np.moveaxis(array, -3, -1)
     elif tensor or len(shape) < 3 or shape[-1] not in (1, 3):

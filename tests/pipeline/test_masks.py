@@ -32,7 +32,7 @@ def test_every_form_of_a_mask_is_the_same_mask(count):
     floats = made.astype(np.float32)
     masks = [made, grey, made.astype(np.int64), floats, made.astype(np.uint8), grey[..., None]]
     masks += [np.repeat(grey[..., None], 3, -1), torch.from_numpy(made), torch.from_numpy(grey)]
-    masks += [torch.from_numpy(floats).bfloat16(), torch.from_numpy(grey)[:, None], list(grey)]
+    masks += [torch.from_numpy(floats).bfloat16().requires_grad_(), torch.from_numpy(grey)[:, None], list(grey)]
     masks += [[Image.fromarray(frame) for frame in grey], [Image.fromarray(frame) for frame in made]]
     masks += [KinemaPipelineOutput(np.repeat(floats[None, ..., None], 3, -1), 8.0, output_type="np")]
     if count == 1:
@@ -139,6 +139,7 @@ def test_a_full_mask_is_said_and_an_empty_one_refused():
         ({0.0: (0, 0, 1, 1), 9.0: (0, 0, 1, 1)}, "outside the video"),
         ({0: (0, 0, 1, 1), 4: (0, 0, 1, 1), 5: (0, 0, 1, 1)}, "outside the video"),
         ({-5: (0, 0, 1, 1)}, "outside the video"),
+        ({4: (0, 0, 1, 1)}, "outside the video"),
         ({1: (0, 0, 1, 1), 0.125: (0, 0, 2, 2)}, "two boxes"),
         (np.ones((3, 16, 24)), "3 frames, and the video 4"),
         (np.ones((20, 20)), "20 × 20 and the video 24 × 16"),
