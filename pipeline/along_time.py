@@ -263,7 +263,7 @@ def _made(
 def _gentle_guidance(pipe: "KinemaPipeline", prompt: str | list[str], options: dict[str, Any]) -> float:
     """A third of the checkpoint's own guidance above 1: the given frames say what the text would.
 
-    Measured on Diorama clips: at full strength the steps into and out of given frames are 1.3 to 1.6 times as large.
+    Measured on Diorama clips: at full strength, steps into and out of given frames are 1.3 to 1.6 times as large.
     Without a text there is nothing to guide towards, and 1 saves half of the work.
     """
     given = ("prompt_embeds", "negative_prompt", "negative_prompt_embeds")

@@ -4,6 +4,9 @@ The autoencoder gives back given pixels almost, not exactly. Putting the exact o
 where they end: there the made frames still carry the autoencoder's small error and the given ones do not. So the
 difference at the given side is carried over to the made side and fades out: over one latent group in time, and
 over a few pixels in space.
+
+What then remains of a step between a given and a made frame is mostly motion, and stays. Only where it is larger
+than every step inside the clip, the excess is shared out over that group.
 """
 
 import torch
@@ -12,6 +15,7 @@ from torch.nn.functional import avg_pool2d
 from .canvas import Canvas
 
 REACH = 4  # pixels that a difference reaches into a mask
+CHANGE = 0.15  # of [0, 1]: what has changed by this much since the given frame no longer takes its difference
 
 
 def composite(pixels: torch.Tensor, canvas: Canvas, temporal_stride: int) -> torch.Tensor:
@@ -48,30 +52,62 @@ def put_back(
     """
     difference = (given - made) * keep
     whole = keep.flatten(2).all(-1) | ~keep.flatten(2).any(-1)  # frames without a border inside
-    total, weight = _fade_in_time(difference, keep, temporal_stride)
+    total, weight = _fade_in_time(made, difference, keep, temporal_stride)
     if not bool(whole.all()):
         beside, beside_weight = _fade_in_space(difference, keep, reach)
         total, weight = total + beside, weight + beside_weight
-    faded = (made + total / weight.clamp(min=1)).clamp(0, 1)
-    return torch.where(keep, given, faded)
+    faded = torch.where(keep, given, made + total / weight.clamp(min=1)).clamp(0, 1)
+    return torch.where(keep, given, _without_jumps(faded, keep, temporal_stride))
 
 
-def _fade_in_time(difference: torch.Tensor, keep: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+def _without_jumps(frames: torch.Tensor, keep: torch.Tensor, spread: int) -> torch.Tensor:
+    """Share out what a step between a wholly kept and a wholly made frame has above the largest step inside.
+
+    Args:
+        frames: (B, T, 3, H, W).
+        keep: (1, T, 1, H, W) bool.
+        spread: made frames that take a share; the nearest takes all of the excess, the next less.
+    """
+    given, new = keep.flatten(2).all(-1)[0].tolist(), (~keep).flatten(2).all(-1)[0].tolist()
+    seams = [t for t in range(len(given) - 1) if (given[t] and new[t + 1]) or (new[t] and given[t + 1])]
+    steps = (frames[:, 1:] - frames[:, :-1]).abs().mean((2, 3, 4))  # (B, T - 1)
+    inside = [t for t in range(len(given) - 1) if t not in seams]
+    if not seams or not inside:
+        return frames
+    frames, largest = frames.clone(), steps[:, inside].max(dim=1).values
+    for seam in seams:
+        at, other, way = (seam, seam + 1, 1) if given[seam] else (seam + 1, seam, -1)
+        share = (1 - largest / steps[:, seam].clamp(min=1e-8)).clamp(min=0)[:, None, None, None]
+        excess = share * (frames[:, at] - frames[:, other])
+        for number in range(spread):
+            frame = other + way * number
+            if not 0 <= frame < len(new) or not new[frame]:
+                break
+            frames[:, frame] += (1 - number / spread) * excess
+    return frames.clamp(0, 1)
+
+
+def _fade_in_time(
+    made: torch.Tensor, difference: torch.Tensor, keep: torch.Tensor, frames: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Weighted sum of the differences of the nearest kept frame before and after, and the sum of weights.
 
-    The weight falls in equal steps from 1 at the kept frame to 0 at the `frames` + 1st frame from it.
+    The weight falls in equal steps from 1 at the kept frame to 0 at the `frames` + 1st frame from it, and to 0
+    where the picture has changed by `CHANGE` since: what has moved on would leave its outline behind.
     """
     total = torch.zeros_like(difference)
-    weights = torch.zeros(keep.shape, device=difference.device)
+    weights = torch.zeros(len(made), *keep.shape[1:], device=made.device)
     for order in (range(difference.shape[1]), range(difference.shape[1] - 1, -1, -1)):
         carried = torch.zeros_like(difference[:, 0])
-        weight = torch.zeros_like(weights[:, 0])
+        shown, weight = made[:, 0], torch.zeros(keep[:, 0].shape, device=made.device)
         for frame in order:
             kept = keep[:, frame]
             carried = torch.where(kept, difference[:, frame], carried)
+            shown = torch.where(kept, made[:, frame], shown)
+            same = (1 - (made[:, frame] - shown).abs().mean(1, keepdim=True) / CHANGE).clamp(min=0)
             weight = torch.where(kept, 1.0, (weight - 1 / (frames + 1)).clamp(min=0))
-            total[:, frame] += torch.where(kept, 0, weight * carried)
-            weights[:, frame] += torch.where(kept, 0, weight)
+            total[:, frame] += torch.where(kept, 0, weight * same * carried)
+            weights[:, frame] += torch.where(kept, 0, weight * same)
     return total, weights
 
 
