@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 import torch
 from diffusers.loaders.lora_base import LoraBaseMixin, _fetch_state_dict
-from diffusers.utils import USE_PEFT_BACKEND
+from diffusers.utils.constants import USE_PEFT_BACKEND
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             use_safetensors=use_safetensors is not False,
             allow_pickle=use_safetensors is None,
             user_agent={"file_type": "attn_procs_weights", "framework": "pytorch"},
-            **{name: where.get(name) for name in _WHERE},
+            **{name: where.get(name) for name in _WHERE},  # pyright: ignore[reportArgumentType]
         )
         return (state_dict, metadata) if return_lora_metadata else state_dict
 
@@ -245,7 +245,7 @@ class KinemaLoraLoaderMixin(LoraBaseMixin):
             )
         cls._save_lora_weights(
             save_directory=save_directory,
-            lora_layers={cls.transformer_name: transformer_lora_layers},
+            lora_layers={cls.transformer_name: transformer_lora_layers},  # pyright: ignore[reportArgumentType]
             lora_metadata={cls.transformer_name: transformer_lora_adapter_metadata, ABOUT: dict(about or {})},
             is_main_process=is_main_process,
             weight_name=weight_name,  # pyright: ignore[reportArgumentType]

@@ -17,12 +17,18 @@ import diffusers.pipelines
 import torch
 from diffusers.callbacks import MultiPipelineCallbacks, PipelineCallback
 from diffusers.guiders.guider_utils import BaseGuidance
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.models.autoencoders.autoencoder_kl_ltx import AutoencoderKLLTXVideo
+from diffusers.models.autoencoders.autoencoder_kl_wan import AutoencoderKLWan
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from diffusers.video_processor import VideoProcessor
 
+from ..conditioner.joined import JoinedConditioner
+from ..conditioner.open_clip_text import OpenCLIPConditioner
+from ..conditioner.transformers_text import TransformersConditioner
+from ..dit.transformer import KinemaTransformer3DModel
 from ..vae.latents import decode_latents, latent_frame_times
+from ..vae.model import AutoencoderKLKinema
 from ..vae.preview import check_preview, has_preview
 from . import along_time, whole_frames
 from . import stream as streaming
@@ -94,9 +100,9 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
 
     def __init__(
         self,
-        vae: ModelMixin,
-        text_encoder: ModelMixin,
-        transformer: ModelMixin,
+        vae: AutoencoderKLKinema | AutoencoderKLWan | AutoencoderKLLTXVideo,
+        text_encoder: OpenCLIPConditioner | TransformersConditioner | JoinedConditioner,
+        transformer: KinemaTransformer3DModel,
         scheduler: SchedulerMixin,
         default_height: int | None = None,
         default_width: int | None = None,

@@ -51,13 +51,13 @@ def make_inputs(**changes) -> dict:
     }
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def components():
     """components(num_layers): new parts, always with the same weights."""
     return make_components
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def inputs():
     """inputs(**changes): arguments of a short call."""
     return make_inputs

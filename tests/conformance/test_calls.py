@@ -53,3 +53,9 @@ def test_all_that_callbacks_may_ask_for_they_get(pipe, run):
         callback_on_step_end_tensor_inputs=names,
     )
     assert seen == [set(names)] * 2
+
+
+def test_a_pipeline_is_made_of_another_ones_parts(pipe, run, expected):
+    other = KinemaPipeline.from_pipe(pipe, default_num_inference_steps=7)
+    assert other.components == pipe.components and other.config.default_num_inference_steps == 7
+    assert torch.equal(run(other), expected)
