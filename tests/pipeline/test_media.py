@@ -188,7 +188,7 @@ def test_pictures_are_turned_made_opaque_and_animated(tmp_path):
         assert (as_uint8(open_image(source, height=24, width=16))[0] == np.rot90(frame, -1)).all()
 
     clear = picture.copy()
-    clear.putalpha(Image.fromarray(np.tile(np.uint8([0, 255] * 12), (16, 1))))
+    clear.putalpha(Image.fromarray(np.tile(np.array([0, 255] * 12, np.uint8), (16, 1))))
     clear.save(tmp_path / "clear.png")
     for source in (tmp_path / "clear.png", clear):
         clip = open_image(source, height=16, width=24)
