@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
+from ..pipeline.provenance import fingerprint
 from .answers import answer, said
 from .crosscheck import hue_agreement, text_likeness
 from .foreign import content_digest, find_clips
@@ -191,8 +192,10 @@ def reconstructions(
     """The true clips, encoded and decoded by the pipeline's autoencoder."""
     from ..vae.latents import decode_latents, encode_latents
 
-    facts = deciding(dict(settings))
-    store = ClipStore(folder, facts and {**facts, "reconstructed": TRUTH}, decided_by="record")
+    weights = fingerprint([pipe.vae])  # of the autoencoder alone: another denoiser leaves these as they are
+    shape = {name: settings[name] for name in ("height", "width", "num_frames", "frame_rate")}
+    facts = None if weights is None else {"vae": weights, **shape, "reconstructed": TRUTH}
+    store = ClipStore(folder, facts, decided_by="record")
     todo = [pair for pair in wanted if store.read(*pair) is None]
     bar = tqdm(
         total=len(wanted),
