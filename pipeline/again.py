@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-_FILES = ("video", "a", "b", "image", "mask", "the storyboard's first picture")
+_FILES = ("video", "a", "b", "image", "mask")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ def _given(settings: Mapping[str, Any], **options: str) -> list[Any]:
 def _pictures(settings: Mapping[str, Any]) -> Iterator[Any]:
     """Options of the image, the keyframes and the storyboard's pictures."""
     yield from _given(settings, image="--image")
-    yield from _given(settings, **{"the storyboard's first picture": "--image"})  # a stream's, which is the same
     for name, picture in settings.items():
         if found := re.fullmatch(r"keyframe (-?\d+)(\.\d+)?", name):
             yield f"--keyframe={found[1]}{found[2] + 's' if found[2] else ''}={picture}"

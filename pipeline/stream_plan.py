@@ -91,7 +91,7 @@ def plan_stream(
     names = [name for name, source in given_first.items() if source is not None]
     if len(names) > 1:
         raise ValueError(f"{' and '.join(names)} both say what comes first; give one of them")
-    storyboard = said_spans([replace(spans[0], picture=None), *spans[1:]])
+    storyboard = said_spans(spans)
     grid, stride, notes = wishes.grid, wishes.grid.temporal, []
     height, width = wishes.size
     rate, given, latents = first_given(wishes.frame_rate, wishes.defaults[2]), None, 0
@@ -113,8 +113,10 @@ def plan_stream(
             spans[number] = replace(span, picture=clip.frames)
             notes += clip.notes
     files = {name: str(given_first[name]) for name in names if isinstance(given_first[name], str | Path)}
+    in_memory = tuple(f"{name} from memory" for name in names if name not in files)
+    files.pop("the storyboard's first picture", None)  # the storyboard names it
     settings = {"seconds": seconds, "fit": fit, **files}
-    if len(spans) > 1:
+    if len(spans) > 1 or len(storyboard[0]) > 2:
         settings["storyboard"] = storyboard
     plan = StreamPlan(
         height=height,
@@ -127,7 +129,7 @@ def plan_stream(
         latent_frames=None,
         settings=settings,
         notes=tuple(notes),
-        in_memory=tuple(f"{name} from memory" for name in names if name not in files),
+        in_memory=in_memory,
     )
     if seconds is not None:
         plan = replace(plan, latent_frames=_latent_frames(seconds, plan, latents, grid.patch[0]))
