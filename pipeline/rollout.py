@@ -76,6 +76,11 @@ class Rollout:
         """Whether negative prompts are needed."""
         return self.guidance.is_on(self.guidance_scale)
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether texts need their negative half."""
+        return self.guidance.is_on(self.guidance_scale)
+
     def frame_times(self, count: int) -> torch.Tensor:
         """Mid-times (count,) in seconds of the next latent frames, counted from the rollout's first.
 
@@ -112,12 +117,11 @@ class Rollout:
             canvas = with_known(canvas, latents.to(device), known.to(device)[:, None, None], held)
         times = self.frame_times(frames).to(device)[None]
         options = {"kv_cache": self.cache, "attention_kwargs": self.attention_kwargs}
-        unknown = canvas.unknown_frames.cpu()
-        if bool(unknown.any()):
+        if bool(canvas.unknown_frames.any()):
             tokens = noise[0, 0].numel() // (pipe.grid.patch[0] * pipe.grid.patch[1] * pipe.grid.patch[2])
             levels = flow_sigmas(pipe.scheduler, self.num_inference_steps, device, self.sigmas, tokens)
             levels = noise_levels(levels, canvas)
-            pipe._guidance_scale = self.guidance_scale
+            pipe._guidance, pipe._guidance_scale = self.guidance, self.guidance_scale
             run = Denoiser(pipe, text, self.guidance, times, canvas, len(levels) - 1, options)
             step = choose_step(pipe.scheduler, levels, canvas, list(self.generators))
             made = sample(run.predict, step, canvas, noise, levels, interrupted=self.interrupted)

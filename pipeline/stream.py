@@ -186,13 +186,11 @@ class VideoStream:
             if not len(frames):
                 continue
             if last is not None and plan.given is not None:
-                made = torch.cat([last, frames])[None]
+                before = plan.given[-1 - plan.stride :].to(frames)  # enough to know how large its own steps are
+                made = torch.cat([before[:-1], last, frames])[None]
                 given, keep = torch.zeros_like(made), torch.zeros_like(made[:, :, :1], dtype=torch.bool)
-                given[:, 0], keep[:, 0] = plan.given[-1].to(made), True
-                frames, last = (
-                    put_back(made, given, keep.expand(-1, -1, -1, *made.shape[-2:]), plan.stride)[0, 1:],
-                    None,
-                )
+                given[:, : len(before)], keep[:, : len(before)] = before, True
+                frames, last = put_back(made, given, keep, plan.stride)[0, len(before) :], None
             yield frames
 
     def _latents(self) -> Iterator[torch.Tensor]:
