@@ -1,4 +1,4 @@
-"""docs/canvas.md says what the code does: its example runs, and its numbers are the measured and configured ones."""
+"""docs/canvas.md says what the code does: its example runs, and its numbers are the code's own."""
 
 import json
 import re

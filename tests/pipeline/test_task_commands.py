@@ -1,10 +1,12 @@
 import argparse
 import json
+import re
 import shlex
 import signal
 import subprocess
 import sys
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -282,6 +284,18 @@ def test_a_given_file_that_is_gone_is_told(pipe, here):
 
 def test_a_task_without_a_command_is_told(pipe):
     assert asked_again("juggle", {}, "x", 9, 8.0) is None
+
+
+def test_the_readmes_tour_is_understood():
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    tour = readme.split("## One checkpoint, every task")[1].split("\n## ")[0]
+    shell, python = (re.findall(rf"```{name}\n(.*?)```", tour, re.DOTALL)[0] for name in ("bash", "python"))
+    asked = [shlex.split(line, comments=True)[1:] for line in shell.splitlines()]
+    parsed = [build_parser().parse_args(words) for words in asked]
+    assert {args.command for args in parsed} >= {"generate", *TASKS}
+    assert all(f"pipe.{verb}(" in python for verb in TASKS if verb not in ("inpaint", "storyboard"))
+    assert "mask=" in python and "storyboard=" in python
+    compile(python, "README.md", "exec")
 
 
 def test_help_needs_no_heavy_import_and_names_every_verb():
