@@ -93,7 +93,7 @@ def write_video_exactly(
     if pixel_format != "yuv420p":
         logger.warning(
             "%s is written in full colour resolution (yuv444p), so that the given frames come back at %.1f dB; "
-            "Safari and some other players cannot show that, and saving with exact=False makes a file for all",
+            "Safari and some other players cannot show that; exact=False, or --compatible, makes a file for all",
             path,
             best,
         )

@@ -128,6 +128,7 @@ def stream(args: argparse.Namespace) -> None:
             raise
     if made < (running.num_frames or 0):
         say(args, f"stopped after {made} of {running.num_frames} frames")
+    assert running.provenance is not None  # the pipeline's own method says how it makes the stream
     report(args, args.output, running.provenance, made)
 
 
