@@ -63,6 +63,8 @@ def put_back(
 def _without_jumps(frames: torch.Tensor, keep: torch.Tensor, spread: int) -> torch.Tensor:
     """Share out what a step between a wholly kept and a wholly made frame has above the largest step inside.
 
+    First the mean of each colour, then the whole picture.
+
     Args:
         frames: (B, T, 3, H, W).
         keep: (1, T, 1, H, W) bool.
@@ -70,20 +72,23 @@ def _without_jumps(frames: torch.Tensor, keep: torch.Tensor, spread: int) -> tor
     """
     given, new = keep.flatten(2).all(-1)[0].tolist(), (~keep).flatten(2).all(-1)[0].tolist()
     seams = [t for t in range(len(given) - 1) if (given[t] and new[t + 1]) or (new[t] and given[t + 1])]
-    steps = (frames[:, 1:] - frames[:, :-1]).abs().mean((2, 3, 4))  # (B, T - 1)
     inside = [t for t in range(len(given) - 1) if t not in seams]
     if not seams or not inside:
         return frames
-    frames, largest = frames.clone(), steps[:, inside].max(dim=1).values
-    for seam in seams:
-        at, other, way = (seam, seam + 1, 1) if given[seam] else (seam + 1, seam, -1)
-        share = (1 - largest / steps[:, seam].clamp(min=1e-8)).clamp(min=0)[:, None, None, None]
-        excess = share * (frames[:, at] - frames[:, other])
-        for number in range(spread):
-            frame = other + way * number
-            if not 0 <= frame < len(new) or not new[frame]:
-                break
-            frames[:, frame] += (1 - number / spread) * excess
+    for axes, whole in (((-2, -1), False), ((-3, -2, -1), True)):
+        frames = frames.clone()
+        steps = frames.diff(dim=1) if whole else frames.diff(dim=1).mean(axes, keepdim=True)  # (B, T - 1, 3, …)
+        sizes = steps.abs().mean(axes, keepdim=True)
+        largest = sizes[:, inside].amax(dim=1)
+        for seam in seams:
+            share = (1 - largest / sizes[:, seam].clamp(min=1e-8)).clamp(min=0)
+            way, nearest = (-1, seam + 1) if given[seam] else (1, seam)
+            excess = way * share * steps[:, seam]
+            for number in range(spread):
+                frame = nearest - way * number
+                if not 0 <= frame < len(new) or not new[frame]:
+                    break
+                frames[:, frame] += (1 - number / spread) * excess
     return frames.clamp(0, 1)
 
 
