@@ -258,7 +258,7 @@ class KinemaPipeline(DiffusionPipeline, KinemaLoraLoaderMixin):
         output_type: str,
         callback_on_step_end_tensor_inputs: Sequence[str] | None,
     ) -> int:
-        """The number of videos; a ValueError that says what was given and what would fit, before any model runs."""
+        """The number of videos, or a ValueError that says what would fit, before any model runs."""
         prompts = check_prompts(prompt, negative_prompt, prompt_embeds, negative_prompt_embeds)
         guided = self.do_classifier_free_guidance
         check_encoder(self.text_encoder, prompt is not None or (guided and negative_prompt_embeds is None))
