@@ -12,9 +12,9 @@ from the same noise. The first and the last five seconds are compared by what on
 - count: difference of the number of things that the pixel judge sees;
 - motion: mean change from frame to frame, last / first; a frozen picture has none.
 
-The score is |log2 sharpness| + 4 · colour + |count difference| + |log2 motion|, a mean over the prompts: it is 0 for
-a stream whose end looks like its beginning. The least wins. Finished windows are kept beside the report (`.npz`) and
-not made again, so an interrupted run goes on where it was; another model, length or setting begins anew.
+The score is |log2 sharpness| + 4 · colour + |count difference| + |log2 motion|, a mean over the prompts; it is 0
+where the end looks like the beginning, and the least wins. Finished windows are kept beside the report (`.npz`)
+and not made again, so an interrupted run goes on where it was; another model, length or setting begins anew.
 """
 
 import argparse
