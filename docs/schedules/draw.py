@@ -42,7 +42,7 @@ def draw(levels: torch.Tensor) -> Image.Image:
     size = (LEFT + frames * CELL_WIDTH + 8, TOP + rows * CELL_HEIGHT + 8)
     picture = Image.new("RGB", size, (255, 255, 255))
     pen, font = ImageDraw.Draw(picture), ImageFont.load_default(11)
-    pen.text((6, 4), "step   latent frame →", fill=(60, 60, 60), font=font)
+    pen.text((6, 4), "step   latent frame", fill=(60, 60, 60), font=font)
     for frame in range(frames):
         pen.text((LEFT + frame * CELL_WIDTH + 12, 22), str(frame), fill=(60, 60, 60), font=font)
     for row, of_row in enumerate(levels.tolist()):
@@ -53,7 +53,7 @@ def draw(levels: torch.Tensor) -> Image.Image:
             colour = tuple(round(clean + level * (noise - clean)) for clean, noise in zip(CLEAN, NOISE))
             left = LEFT + frame * CELL_WIDTH
             pen.rectangle((left, top, left + CELL_WIDTH - 2, top + CELL_HEIGHT - 2), fill=colour)
-            ink = (255, 255, 255) if level > 0.5 else (90, 90, 90)
+            ink = (255, 255, 255) if level > 0.3 else (90, 90, 90)
             pen.text((left + 5, top + 1), f"{level:.2f}", fill=ink, font=font)
     return picture
 
