@@ -7,7 +7,7 @@ The blocks come from a `Rollout`; the autoencoder decodes them with a cache of i
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -155,7 +155,7 @@ class VideoStream:
                 logger.warning(warning)
                 self.warnings.append(warning)
 
-    def _make(self) -> Iterator[Any]:
+    def _make(self) -> Generator[Any, None, None]:
         """Chunks in the output type; ends with the video, or when interrupted."""
         plan, pipe = self._plan, self._pipe
         try:

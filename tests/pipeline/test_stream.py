@@ -273,7 +273,8 @@ def test_it_is_saved_while_it_is_made_also_when_stopped_early(pipe, tmp_path):
     hook = forwards(pipe, counts)
     ending = pipe.transformer.register_forward_hook(lambda *_: setattr(pipe, "_interrupt", len(counts) >= 10))
     cut = read_video(endless.save(tmp_path / "cut.mp4", crf=1)).frames
-    hook.remove(), ending.remove()
+    hook.remove()
+    ending.remove()
     assert len(cut) == 9  # 2 + 3 + 3 forwards make three blocks, the tenth is the fourth's
     assert np.abs((cut - whole[:9] * 255) @ luma).mean() < 3
     with pytest.raises(ValueError, match='start it with "np"'):
