@@ -3,7 +3,19 @@
 | module       | purpose                                                                     |
 |--------------|-----------------------------------------------------------------------------|
 | `pipeline`   | `KinemaPipeline`, the numbered call from prompt to frames                   |
-| `canvas`     | what is known of a video before sampling; one function a task               |
+| `base`       | its parts and defaults, loading and saving                                  |
+| `tasks`      | which task a call's arguments ask for                                       |
+| `wishes`     | the size, length and rate that a call asks for                              |
+| `draft`      | a canvas before its pixels are encoded                                      |
+| `keyframes`  | pictures at times of a video                                                |
+| `storyboard` | texts that follow one another in a video                                    |
+| `within_frames` | inpainting and outpainting                                               |
+| `remix`      | whole videos as a starting point: remix and blend                           |
+| `whole_frames` | `pipe.remix`, `pipe.blend`, `pipe.outpaint`                               |
+| `along_time` | `pipe.extend`, `pipe.loop`, `pipe.connect`                                  |
+| `bridge`     | new frames between given ones, in rounds                                    |
+| `canvas`     | what is known of a video before sampling                                    |
+| `composite`  | given pixels back in their places, without a seam                           |
 | `sampler`    | one loop over a (steps × frames) matrix of noise levels                     |
 | `denoise`    | the guided forward of each step, and what callbacks may change              |
 | `guidance`   | classifier-free guidance, its variants and interval                         |
