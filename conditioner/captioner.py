@@ -16,7 +16,7 @@ from transformers import PreTrainedTokenizerBase
 
 from .decoding import decode
 from .encoding import Padding, TextTokens, attach_tokenizer, check_prompts, tokenize
-from .open_clip_text import OpenCLIPConditioner, build_text_tower, run_text_tower
+from .open_clip_text import OpenCLIPConditioner, build_text_tower
 from .saving import SavedWithTokenizer
 from .tokenizer import END_ID, LEVEL_IDS, PAD_ID, START_ID
 from .vision import VideoTower, init_blocks, select_frames
@@ -139,11 +139,11 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
             fact_ids: (B, L'), the clips' facts, to be predicted too.
         """
         video, tokens = self.visual(pixel_values, times)  # (B, E), (B, Q, D)
-        pooled, states = run_text_tower(self.text, input_ids)  # (B, E), (B, L, D)
+        pooled, states = self.text(input_ids)  # (B, E), (B, L, D)
         logits = self.text_decoder(tokens, states[:, :-1])  # (B, L - 1, V)
         fact_logits = None
         if fact_ids is not None:
-            fact_states = run_text_tower(self.text, fact_ids)[1]  # (B, L', D)
+            fact_states = self.text(fact_ids)[1]  # (B, L', D)
             fact_logits = self.text_decoder(tokens, fact_states[:, :-1])  # (B, L' - 1, V)
         return CaptionerOutput(
             F.normalize(video, dim=-1),
@@ -187,7 +187,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
         """Unit features (N, E) of texts."""
-        pooled, _ = run_text_tower(self.text, self.tokenize(texts).input_ids)
+        pooled, _ = self.text(self.tokenize(texts).input_ids)
         return F.normalize(pooled.float(), dim=-1)
 
     def similarity(self, frames: torch.Tensor, texts: Sequence[str], fps: float | torch.Tensor) -> torch.Tensor:
@@ -231,7 +231,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         unused = range(len(self.tokenizer), self.config["vocab_size"])  # a small corpus does not fill the table
 
         def next_logits(ids: torch.Tensor, rows: torch.Tensor) -> torch.Tensor:
-            states = run_text_tower(self.text, ids)[1]  # (R, L, D)
+            states = self.text(ids)[1]  # (R, L, D)
             return self.text_decoder(tokens[rows], states)[:, -1]  # (R, V)
 
         ids = decode(

@@ -23,7 +23,7 @@ from .saving import SavedWithTokenizer
 from .vocabulary import unknown_words
 
 
-def build_text_tower(embed_dim: int, text_cfg: dict[str, Any], quick_gelu: bool = False) -> TextTransformer:
+def build_text_tower(embed_dim: int, text_cfg: dict[str, Any], quick_gelu: bool = False) -> "TextTower":
     """A tower of open_clip from its own settings.
 
     open_clip's "custom" block has the same weights as the default one and is built of plain modules, which
@@ -35,7 +35,9 @@ def build_text_tower(embed_dim: int, text_cfg: dict[str, Any], quick_gelu: bool 
     """
     _check_kind(text_cfg)
     settings: Any = {**text_cfg, "block_type": "custom", "output_tokens": True}
-    return _build_text_tower(embed_dim, settings, quick_gelu)  # pyright: ignore[reportReturnType]
+    tower: Any = _build_text_tower(embed_dim, settings, quick_gelu)
+    tower.__class__ = TextTower  # open_clip's builder knows its own class only
+    return tower
 
 
 def _check_kind(text_cfg: dict[str, Any]) -> None:
@@ -46,31 +48,37 @@ def _check_kind(text_cfg: dict[str, Any]) -> None:
         )
 
 
-def run_text_tower(tower: TextTransformer, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pooled features (B, P) and token features after the final norm (B, L, D) of ids padded to any L.
+class TextTower(TextTransformer):
+    """A tower of open_clip that gives its token features at any length.
 
-    Causal towers pooled at the end token give the same features at every length, so they run at the length
-    given; the others see their padding, or add a class token behind it, and run at their full length.
+    All of it runs in `forward`, since whoever offloads weights brings a module's own ones for its forward only.
     """
-    length, full = input_ids.shape[1], tower.context_length
-    if tower.attn_mask is not None and tower.cls_emb is None and tower.pool_type in ("argmax", "eos"):
-        dtype = tower.transformer.get_cast_dtype()
-        x = tower.token_embedding(input_ids).to(dtype) + tower.positional_embedding[:length].to(dtype)
-        x = tower.transformer(x, attn_mask=tower.attn_mask[:length, :length])
-        tokens = tower.ln_final(x)
-        pooled = text_global_pool(tokens, input_ids, tower.pool_type, tower.eos_id)
-        projection = tower.text_projection
-        if isinstance(projection, torch.nn.Linear):
-            pooled = projection(pooled)
-        elif projection is not None:
-            pooled = pooled @ projection
+
+    def forward(self, input_ids: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Pooled features (B, P) and token features after the final norm (B, L, D) of ids padded to any L.
+
+        Causal towers pooled at the end token give the same features at every length, so they run at the length
+        given; the others see their padding, or add a class token behind it, and run at their full length.
+        """
+        length, full = input_ids.shape[1], self.context_length
+        if self.attn_mask is not None and self.cls_emb is None and self.pool_type in ("argmax", "eos"):
+            dtype = self.transformer.get_cast_dtype()
+            x = self.token_embedding(input_ids).to(dtype) + self.positional_embedding[:length].to(dtype)
+            x = self.transformer(x, attn_mask=self.attn_mask[:length, :length])
+            tokens = self.ln_final(x)
+            pooled = text_global_pool(tokens, input_ids, self.pool_type, self.eos_id)
+            projection = self.text_projection
+            if isinstance(projection, torch.nn.Linear):
+                pooled = projection(pooled)
+            elif projection is not None:
+                pooled = pooled @ projection
+            return pooled, tokens
+        if length != full:
+            raise ValueError(f"this tower sees its padding: it needs {full} ids a prompt and was given {length}")
+        pooled, tokens = super().forward(input_ids)
+        if self.cls_emb is not None:  # CoCa gives its tokens without the final norm
+            tokens = self.ln_final(tokens)
         return pooled, tokens
-    if length != full:
-        raise ValueError(f"this tower sees its padding: it needs {full} ids a prompt and was given {length}")
-    pooled, tokens = tower(input_ids)
-    if tower.cls_emb is not None:  # CoCa gives its tokens without the final norm
-        tokens = tower.ln_final(tokens)
-    return pooled, tokens
 
 
 class OpenCLIPConditioner(SavedWithTokenizer, ConfigMixin):
@@ -134,7 +142,7 @@ class OpenCLIPConditioner(SavedWithTokenizer, ConfigMixin):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> TextEncoding:
         """Features of token ids (B, L) and their mask (B, L) bool."""
-        pooled, tokens = run_text_tower(self.tower, input_ids)  # (B, P), (B, L, D)
+        pooled, tokens = self.tower(input_ids)  # (B, P), (B, L, D)
         return TextEncoding(tokens, attention_mask, pooled, [""] * len(input_ids))
 
     def encode(self, prompts: Sequence[str], padding: Padding = "longest") -> TextEncoding:

@@ -4,6 +4,8 @@ import accelerate
 import pytest
 import torch
 
+from kinema import OpenCLIPConditioner
+
 CPU = torch.device("cpu")
 PARTS = ("text_encoder", "transformer", "vae")
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="diffusers offloads from a GPU only")
@@ -71,3 +73,15 @@ def test_weights_kept_in_8_bits(pipe, run, expected):
     assert stored["transformer_blocks.0.attn.to_q.weight"] == torch.float8_e4m3fn
     assert stored["patch_embed.weight"] == stored["time_embed.linear_1.weight"] == torch.bfloat16
     assert (run(pipe).float() - expected).abs().mean() < 0.05
+
+
+@torch.no_grad()
+def test_sequential_offloading_of_a_text_tower(pipe):
+    tower = {"vocab_size": 300, "context_length": 16, "width": 24, "heads": 4, "layers": 2, "pool_type": "eos"}
+    text = OpenCLIPConditioner(20, {**tower, "eos_id": 2}, tokenizer=pipe.text_encoder.tokenizer).eval()
+    whole = text.encode(["a monkey", "dance"])
+    accelerate.cpu_offload(text, CPU)
+    assert text.device.type == "meta"
+    aside = text.encode(["a monkey", "dance"])
+    torch.testing.assert_close(aside.encoder_hidden_states, whole.encoder_hidden_states)
+    torch.testing.assert_close(aside.pooled, whole.pooled)
