@@ -54,6 +54,8 @@ def test_a_checkpoint_knows_its_own_shape(built, saved):
         "default_guidance": "cfg",
         "default_guidance_lowest": 0.0,
         "default_guidance_highest": 1.0,
+        "default_stream_window": None,
+        "default_context_noise": None,
     }
     assert index["vae"] == ["kinema", "AutoencoderKLKinema"]
     loaded = KinemaPipeline.from_pretrained(saved)
