@@ -82,8 +82,7 @@ def main():
     adapter = args.out / "dit" / "final"
     pipe.load_lora_weights(adapter)
     began = time.perf_counter()
-    stamp = int((adapter / "pytorch_lora_weights.safetensors").stat().st_mtime)
-    after = {name: make(pipe, prompts, args.out / f"after-{name}-{stamp}.npz") for name, prompts in asked.items()}
+    after = {name: make(pipe, name, prompts, args.out) for name, prompts in asked.items()}
     seconds["sampling after"] = time.perf_counter() - began
 
     judge = PixelJudge.from_pretrained()
