@@ -79,6 +79,9 @@ def build_parser() -> argparse.ArgumentParser:
     package = commands.add_parser("package", help="turn a finished run into one checkpoint folder")
     package.add_argument("run", type=Path, metavar="RUN")
     package.add_argument("--out", type=Path, required=True)
+    package.add_argument(
+        "--from", dest="start", default=None, metavar="CHECKPOINT", help="of a fine-tuning run: what it began from"
+    )
 
     corpus = commands.add_parser("corpus", help="write a corpus of clips with captions")
     corpus.add_argument("name", choices=["diorama"])

@@ -36,8 +36,16 @@ def command(args: argparse.Namespace) -> None:
 
 def package_command(args: argparse.Namespace) -> None:
     """`kinema package`."""
-    check_parts(args.run)
-    package(load_config(args.run / "dit" / "config.yaml"), args.run, args.out)
+    from kinema.pipeline.checkpoint import find_checkpoint
+
+    start = None if args.start is None else find_checkpoint(None if args.start == "default" else args.start)
+    parts = check_parts(args.run, start)
+    trained = [stage for stage in reversed(STAGES) if parts[stage].is_relative_to(args.run)]
+    if not trained:
+        raise FileNotFoundError(
+            f"{args.run} holds no finished stage; give the folder that a training run had as --out"
+        )
+    package(load_config(args.run / trained[0] / "config.yaml"), args.run, args.out, start)
     size = sum(path.stat().st_size for path in args.out.rglob("*") if path.is_file())
     sys.stdout.write(f"{args.out}: {size / 1e6:.1f} MB\n")
 
@@ -141,10 +149,11 @@ def _train_dit(config: Config, out: Path) -> None:
     train(config, out / "dit")
 
 
-def package(config: Config, run: Path, out: Path) -> None:
+def package(config: Config, run: Path, out: Path, start: Path | None = None) -> None:
     """Gather a finished run's parts into one checkpoint folder, in half precision, with its captioner.
 
-    The folder appears whole or not at all.
+    What a fine-tuning run has not trained is taken from the checkpoint `start`. The folder appears whole or not at
+    all.
 
     Raises:
         FileNotFoundError: a part of the run is not finished; the message names the command that finishes it.
@@ -156,7 +165,7 @@ def package(config: Config, run: Path, out: Path) -> None:
     from kinema.pipeline.build import assemble_pipeline
     from kinema.trainer import SHARD_SIZE
 
-    parts = check_parts(run)
+    parts = check_parts(run, start)
     if out.exists() and any(out.iterdir()) and not (out / "model_index.json").is_file():
         raise FileExistsError(f"{out} holds something else than a checkpoint; give a new or empty folder as --out")
     partial = out.with_name(out.name + ".partial")
@@ -182,15 +191,17 @@ def package(config: Config, run: Path, out: Path) -> None:
     partial.replace(out)
 
 
-def check_parts(run: Path) -> dict[str, Path]:
-    """The finished parts of a run, by stage.
+def check_parts(run: Path, start: Path | None = None) -> dict[str, Path]:
+    """The finished parts of a run, by stage; those that it lacks are the checkpoint's, if one is given.
 
     Raises:
         FileNotFoundError: one is missing; the message names the command that finishes it.
     """
     parts = {stage: run / stage / "final" for stage in STAGES}
     for stage, path in parts.items():
-        if not path.exists():
+        if not path.exists() and start is not None:
+            parts[stage] = start / "vae" if stage == "vae" else start
+        elif not path.exists():
             raise FileNotFoundError(f"{path} is missing: finish it with `kinema train {stage} --out {run} …`")
     return parts
 

@@ -6,12 +6,14 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from kinema import KinemaTransformer3DModel
+from kinema import ContrastiveCaptioner, KinemaPipeline, KinemaTransformer3DModel
+from kinema.conditioner.tokenizer import train_tokenizer
 from kinema.configs import load_config
 from kinema.dit import flow
 from kinema.dit.texts import Span, draw_captions, encode_captions, frame_shares, freeze_unused
 from kinema.dit.train import denoising_loss, train
 from kinema.pipeline.build import build_pipeline, load_part
+from kinema.speedrun import package
 from kinema.trainer import TrainingError, TrainingPaused
 
 SMALL = ["data.num_clips=12", "data.height=16", "data.width=16", "train.dit.validation_clips=1"]
@@ -81,6 +83,16 @@ def test_fine_tuning_begins_with_the_checkpoints_weights(tmp_path):
     final = train(config, tmp_path / "run" / "dit", start=tmp_path / "checkpoint")
     torch.testing.assert_close(weights(final / "transformer"), weights(tmp_path / "checkpoint" / "transformer"))
     assert torch.equal(weights(final / "text_encoder"), weights(tmp_path / "checkpoint" / "text_encoder"))
+
+    texts = config.conditioner  # packaged, it takes what it has not trained from where it began
+    tokenizer = train_tokenizer(["a ball"], texts.vocab_size, texts.context_length)
+    captioner = ContrastiveCaptioner(**texts.model_dump(), tokenizer=tokenizer)
+    captioner.save_pretrained(tmp_path / "checkpoint" / "captioner")
+    with pytest.raises(FileNotFoundError, match="kinema train conditioner"):
+        package(config, tmp_path / "run", tmp_path / "packaged")
+    package(config, tmp_path / "run", tmp_path / "packaged", tmp_path / "checkpoint")
+    made = KinemaPipeline.from_pretrained(tmp_path / "packaged")
+    torch.testing.assert_close(made.vae.state_dict(), pipe.vae.half().float().state_dict())
     with pytest.raises(TrainingError, match=r"num_layers 2 there, 1 here.*recipe\.yaml"):
         train(recipe("dit.num_layers=1"), tmp_path / "other" / "dit", start=tmp_path / "checkpoint")
 
