@@ -298,6 +298,13 @@ def test_the_readmes_tour_is_understood():
     compile(python, "README.md", "exec")
 
 
+def test_every_command_of_the_gallery_is_understood():
+    gallery = (Path(__file__).resolve().parents[2] / "docs" / "gallery.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```bash\n(.*?)```", gallery, re.DOTALL) for line in block.splitlines()]
+    parsed = [build_parser().parse_args(shlex.split(line)[1:]) for line in lines]
+    assert {args.command for args in parsed} == {"generate", *TASKS}
+
+
 def test_help_needs_no_heavy_import_and_names_every_verb():
     script = (
         "import sys\nfrom kinema.cli import main\n"
