@@ -50,7 +50,7 @@ BATCH = 8
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--out", type=Path, required=True, metavar="RUN")
     parser.add_argument("--kind", default="mushroom", choices=sorted(set(KINDS) - set(SIMPLE_KINDS)))
     parser.add_argument("--from", dest="start", default="default", metavar="CHECKPOINT")
