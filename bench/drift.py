@@ -1,6 +1,6 @@
 """Measures how a stream drifts over a minute, by context noise and window, and which default is best.
 
-    python bench/drift.py --out bench/results/drift.json                      # about 7 minutes of one free core
+    python bench/drift.py --out bench/results/drift.json                      # about 6 minutes of one free core
     python bench/drift.py --seconds 12 --prompts 1 --steps 4 --out drift.json # try
     python bench/drift.py --model DIR --write                                 # also set the checkpoint's defaults
 
@@ -163,7 +163,7 @@ def main() -> None:
     parser.add_argument("--model", default=None, help="a checkpoint's folder; default: the packaged one")
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--prompts", type=int, default=len(PROMPTS), choices=range(1, len(PROMPTS) + 1))
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--noises", type=float, nargs="+", default=list(NOISES))
     parser.add_argument("--windows", type=int, nargs="+", default=list(WINDOWS))
     parser.add_argument("--write", action="store_true", help="set the checkpoint's defaults to the best")
