@@ -64,7 +64,7 @@ class KinemaPipeline(PipelineBase):
         default_guidance_lowest, default_guidance_highest: its interval of noise levels.
         default_stream_window: latent frames that a stream's block sees, its own included; None: as many as it was
             trained on.
-        default_context_noise: noise level at which a stream sees its finished blocks; None: 0.05.
+        default_context_noise: noise level at which a stream sees its finished blocks; None: 0.1.
 
     The defaults are saved in model_index.json, so a checkpoint knows its native shape.
     """

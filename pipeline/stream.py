@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-DEFAULT_CONTEXT_NOISE = 0.05  # for checkpoints that do not say; measured by bench/drift.py
+DEFAULT_CONTEXT_NOISE = 0.1  # for checkpoints that do not say; measured by bench/drift.py
 
 
 class VideoStream:
@@ -303,7 +303,7 @@ def stream(
     check_encoder(pipe.text_encoder, True)
     _check_parts(pipe, output_type)
     if not 0 <= noise <= 1:
-        raise ValueError(f"context_noise is {noise}; it needs a noise level from 0 to 1, such as 0.05")
+        raise ValueError(f"context_noise is {noise}; it needs a noise level from 0 to 1, such as 0.1")
     blocks = blocks_seen(
         window, own.default_stream_window or wishes.window, frames_per_block, wishes.grid.patch[0]
     )

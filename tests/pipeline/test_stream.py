@@ -292,7 +292,7 @@ def test_other_schedulers_begin_anew_with_every_block(pipe):
 
 
 def test_a_checkpoint_carries_its_own_window_and_context_noise(pipe, tmp_path):
-    assert pipe.stream(PROMPT, **SMALL).provenance.settings["context_noise"] == 0.05
+    assert pipe.stream(PROMPT, **SMALL).provenance.settings["context_noise"] == 0.1
     pipe.register_to_config(default_stream_window=2, default_context_noise=0.0)
     pipe.save_pretrained(tmp_path)
     again = KinemaPipeline.from_pretrained(tmp_path)
