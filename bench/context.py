@@ -4,8 +4,8 @@
 
 The last frames of a clip are encoded once in their place, with the clip's true past, and once as the pipeline
 does: after their first frame and k repeated groups of it, which are dropped (`kinema.vae.context`). Reported are
-the mean squared error between the two latents, frame by frame, and the PSNR of the decoded clip over the suffix and
-over its first group. Takes half a minute on a core.
+the mean squared error between the two latents, frame by frame, and the PSNR of the decoded clip over the suffix
+and over its first group. Takes half a minute on a core.
 """
 
 import argparse

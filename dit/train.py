@@ -16,7 +16,7 @@ go on from a checkpoint with clips of a folder: all of its weights, or an adapte
 import math
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from accelerate.utils import send_to_device
@@ -241,8 +241,8 @@ def validate(
     row = {}
     for block_causal in (False, True):
         kind, losses = flow.BatchKind(images=False, block_causal=block_causal), []
-        for batch in heldout:
-            batch = send_to_device(batch, run.accelerator.device)
+        for held in heldout:
+            batch = cast(dict[str, Any], send_to_device(held, run.accelerator.device))
             told, frames = draw_captions(batch, run.config, dropout=False), batch["latents"].shape[2]
             states, mask = encode_captions(encode, text, told, frames)
             losses.append(denoising_loss(model, batch, states, mask, kind, run.config, stride))

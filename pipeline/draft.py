@@ -128,4 +128,12 @@ def named(draft: Draft, task: str, sources: Mapping[str, Any], **settings: Any) 
     """
     files = {name: str(source) for name, source in sources.items() if isinstance(source, str | Path)}
     memory = tuple(f"{name} from memory" for name in sources if name not in files)
-    return replace(draft, task=task, settings={**files, **settings}, in_memory=memory)
+    plain = {name: plain_numbers(value) for name, value in settings.items()}
+    return replace(draft, task=task, settings={**files, **plain}, in_memory=memory)
+
+
+def plain_numbers(value: Any) -> Any:
+    """Numpy's and torch's numbers, also in lists, as Python's own, which can be written down and read back."""
+    if isinstance(value, list | tuple):
+        return [plain_numbers(each) for each in value]
+    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 0) == 0 else value

@@ -308,8 +308,8 @@ class KinemaPipeline(PipelineBase):
         }
         provenance = describe(
             self,
-            prompts=per_video(texts, videos),
-            negative_prompts=per_video(negatives, videos),
+            prompts=per_video(texts, videos, canvas.num_texts),
+            negative_prompts=per_video(negatives, videos, canvas.num_texts),
             seeds=seeds,
             by_hand=(
                 *self._given_at_loading,

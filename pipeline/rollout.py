@@ -76,11 +76,6 @@ class Rollout:
         """Whether negative prompts are needed."""
         return self.guidance.is_on(self.guidance_scale)
 
-    @property
-    def is_guided(self) -> bool:
-        """Whether texts need their negative half."""
-        return self.guidance.is_on(self.guidance_scale)
-
     def frame_times(self, count: int) -> torch.Tensor:
         """Mid-times (count,) in seconds of the next latent frames, counted from the rollout's first.
 

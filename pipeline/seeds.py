@@ -1,6 +1,7 @@
 """One generator per video, so that a video is the same whatever batch it is made in."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import torch
 
@@ -21,14 +22,14 @@ def per_video_generators(seeds: Seeds, count: int) -> list[torch.Generator]:
         return [seeds] * count
     if seeds is None:
         seeds = torch.randint(2**31, (count,)).tolist()
-    elif isinstance(seeds, int):
+    elif isinstance(seeds, Integral):
         seeds = [seeds + number for number in range(count)]
     if len(seeds) != count:
         raise ValueError(
             f"generator has {len(seeds)} entries for {count} videos; give one per video (prompts times "
             "num_videos_per_prompt), or a single seed"
         )
-    return [seed if isinstance(seed, torch.Generator) else torch.Generator().manual_seed(seed) for seed in seeds]
+    return [s if isinstance(s, torch.Generator) else torch.Generator().manual_seed(int(s)) for s in seeds]
 
 
 def known_seeds(generators: Sequence[torch.Generator]) -> list[int | None]:

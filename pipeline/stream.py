@@ -8,6 +8,7 @@ The blocks come from a `Rollout`; the autoencoder decodes them with a cache of i
 
 import logging
 from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -90,6 +91,9 @@ class VideoStream:
         if not isinstance(text, str):
             raise ValueError(f"prompt is {text!r}; it needs a string")
         self._warn(text_warnings(self._pipe.text_encoder, [text]))
+        if self.provenance is not None and text != self.prompt:
+            told = "a prompt that changed while it ran"
+            self.provenance = replace(self.provenance, by_hand=(*self.provenance.by_hand, told))
         self._spans = (Span(0.0, text),)
 
     def __iter__(self) -> Iterator[Any]:
@@ -121,7 +125,8 @@ class VideoStream:
         """Write what is still to come to a file while it is made; memory stays constant.
 
         The file is finished when the stream ends, also early: by `close` or `pipe._interrupt = True` from another
-        thread or a signal handler.
+        thread or a signal handler. What the file says of itself was written first: the length asked for, and the
+        prompt at this time.
 
         Args:
             path: ends in .mp4, .m4v, .mov or .mkv.

@@ -57,9 +57,15 @@ def draft_of_call(
     names = {name for name, value in given.items() if value is not None}
     _check_together(names)
     check_fit(fit)
-    if isinstance(canvas, Draft):
-        return canvas
     asked = {"num_frames": num_frames, "height": height, "width": width}
+    if isinstance(canvas, Draft):
+        for name, value in {**asked, "frame_rate": frame_rate}.items():
+            if value not in (None, getattr(canvas, name)):
+                raise ValueError(
+                    f"the draft is of {canvas.num_frames} frames of {canvas.width} × {canvas.height} at "
+                    f"{canvas.frame_rate:g} a second; leave {name} {value} out, or draft it so"
+                )
+        return canvas
     if canvas is not None:
         draft = draft_of_canvas(canvas, pipe.grid, first_given(frame_rate, pipe.config.default_frame_rate))
         for name, value in asked.items():

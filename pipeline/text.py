@@ -139,11 +139,16 @@ def text_warnings(text_encoder: Any, prompts: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(warnings))
 
 
-def per_video(texts: Sequence[str], videos: int) -> list[str]:
-    """The text of each video: one for all, one per prompt, or several joined by " | "; "" if there is none."""
+def per_video(texts: Sequence[str], videos: int, num_texts: int = 1) -> list[str]:
+    """The text of each video; "" if there is none.
+
+    Args:
+        texts: one for all, one per prompt, or `num_texts` per prompt, which are joined by " | ".
+        videos: how many, those of a prompt side by side.
+        num_texts: texts that each video's frames follow.
+    """
     if not texts:
         return [""] * videos
-    if len(texts) > videos:
-        each = len(texts) // videos
-        return [" | ".join(texts[each * video : each * (video + 1)]) for video in range(videos)]
-    return [texts[video * len(texts) // videos] for video in range(videos)]
+    each = num_texts if len(texts) % num_texts == 0 else 1
+    joined = [" | ".join(texts[first : first + each]) for first in range(0, len(texts), each)]
+    return [joined[video * len(joined) // videos] for video in range(videos)]

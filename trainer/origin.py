@@ -39,8 +39,8 @@ def record_origin(directory: Path, origin: Mapping[str, Any], *, begun: bool, wr
         TrainingError: the run there began from something else.
     """
     path = directory / FILE
-    if begun and path.is_file():
-        before = json.loads(path.read_text())
+    if begun:
+        before = json.loads(path.read_text()) if path.is_file() else {}
         if before.keys() != origin.keys() or any(before[key] != origin[key] for key in origin if key != "from"):
             raise TrainingError(
                 f"{directory} holds a run that began from {_said(before)}, and this one begins from "

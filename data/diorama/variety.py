@@ -110,7 +110,7 @@ def draw_turns(draws: Draws, scene: Scene) -> Scene:
 def draw_simple_turns(draws: Draws, scene: Scene) -> Scene:
     """A simple scene (levels 0 and 1) whose object does one thing after another, with timed captions."""
     thing = scene.objects[0]
-    weights = {
+    weights: dict[Action, float] = {
         then: weight
         for then, weight in simple_actions_of(thing.kind, scene.level).items()
         if follows(thing.motion.action, then)

@@ -49,11 +49,18 @@ def test_a_prompts_videos_lie_side_by_side():
 
 
 @pytest.mark.parametrize(
-    ("texts", "videos", "expected"),
-    [([], 2, ["", ""]), (["a"], 2, ["a", "a"]), (["a", "b", "c", "d"], 2, ["a | b", "c | d"])],
+    ("texts", "videos", "each", "expected"),
+    [
+        ([], 2, 1, ["", ""]),
+        (["a"], 2, 1, ["a", "a"]),
+        (["a"], 2, 3, ["a", "a"]),  # one negative prompt for a storyboard's videos
+        (["a", "b", "c", "d"], 2, 2, ["a | b", "c | d"]),
+        (["a", "b"], 2, 2, ["a | b", "a | b"]),
+        (["a", "b", "c", "d"], 4, 2, ["a | b", "a | b", "c | d", "c | d"]),
+    ],
 )
-def test_every_video_knows_its_text(texts, videos, expected):
-    assert per_video(texts, videos) == expected
+def test_every_video_knows_its_text(texts, videos, each, expected):
+    assert per_video(texts, videos, each) == expected
 
 
 class Encoder:
