@@ -7,6 +7,7 @@ from einops import rearrange
 
 from ..conditioner.corpus import known_words, some_captions
 from ..configs import Config
+from ..vae.latents import latent_frame_times
 from . import flow
 
 VOCABULARY_CLIPS = 4096  # whose captions tell which words are known
@@ -40,7 +41,7 @@ def draw_captions(batch: dict[str, Any], config: Config, dropout: bool = True) -
 
 
 def encode_captions(
-    encode: Any, text: Any, told: list[list[Span]], num_frames: int
+    encode: Any, text: Any, told: list[list[Span]], num_frames: int, stride: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Token features (B, L, D), and a mask (B, L) bool, or (B, F, L) if some clip has several spans.
 
@@ -49,6 +50,7 @@ def encode_captions(
         text: the text encoder.
         told: each clip's spans.
         num_frames: latent frames of the clips.
+        stride: pixel frames per latent frame.
     """
     most = max(len(spans) for spans in told)
     padded = [spans + [Span(2.0, 2.0, "")] * (most - len(spans)) for spans in told]  # padding is never reached
@@ -57,7 +59,7 @@ def encode_captions(
     states, mask = encoding.encoder_hidden_states, encoding.attention_mask
     if most == 1:
         return states, mask
-    share = frame_shares(num_frames)
+    share = frame_shares(num_frames, stride)
     starts = torch.tensor([[span.start for span in spans] for spans in padded])  # (B, K)
     spoken = (starts[:, None] <= share[:, None]).sum(-1) - 1  # (B, F): the last span that has begun
     own = spoken[:, :, None] == torch.arange(most)  # (B, F, K)
@@ -65,13 +67,9 @@ def encode_captions(
     return rearrange(states, "(b k) l d -> b (k l) d", k=most), rearrange(mask, "b f k l -> b f (k l)")
 
 
-def frame_shares(num_frames: int) -> torch.Tensor:
-    """Where in its clip each latent frame lies: (F,) in [0, 1), 0 the first pixel frame and 1 the last.
-
-    Latent frames after the first cover equal groups of pixel frames; large groups are taken, whose middle is half
-    a group before their end.
-    """
-    return (torch.arange(num_frames) - 0.5).clamp(min=0) / max(1, num_frames - 1)
+def frame_shares(num_frames: int, stride: int) -> torch.Tensor:
+    """Where in its clip each latent frame lies, by its mid-time: (F,), 0 the first pixel frame, 1 the last."""
+    return latent_frame_times(num_frames, 1.0, stride) / max(1, (num_frames - 1) * stride)
 
 
 def freeze_unused(text: Any) -> None:

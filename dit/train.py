@@ -123,7 +123,7 @@ def train(
             with run.accelerator.accumulate(*trained):
                 told, frames = draw_captions(batch, config), batch["latents"].shape[2]
                 with torch.set_grad_enabled(learns_text):
-                    states, mask = encode_captions(encode, text, told, frames)
+                    states, mask = encode_captions(encode, text, told, frames, stride)
                 loss = denoising_loss(ddp, batch, states, mask, kind, config, stride)
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, *trained)
@@ -244,7 +244,7 @@ def validate(
         for held in heldout:
             batch = cast(dict[str, Any], send_to_device(held, run.accelerator.device))
             told, frames = draw_captions(batch, run.config, dropout=False), batch["latents"].shape[2]
-            states, mask = encode_captions(encode, text, told, frames)
+            states, mask = encode_captions(encode, text, told, frames, stride)
             losses.append(denoising_loss(model, batch, states, mask, kind, run.config, stride))
         if losses:
             row[f"heldout_loss_{name_of(kind)}"] = float(torch.stack(losses).mean())

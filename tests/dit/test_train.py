@@ -188,14 +188,14 @@ def test_each_frame_reads_the_text_of_its_span(parts):
     batch["sample_seed"] = torch.arange(40)
     told = draw_captions(batch, config)
     assert {len(spans) for spans in told} == {1, 2}
-    states, mask = encode_captions(text, text, told, 5)
+    states, mask = encode_captions(text, text, told, 5, 4)
     assert mask.shape == (40, 5, states.shape[1])
     for number, spans in enumerate(told):
         for frame in range(5):
-            read = next(span.text for span in spans if span.start <= frame_shares(5)[frame] < span.end)
-            alone, own = encode_captions(text, text, [[Span(0.0, 1.0, read)]], 5)
+            read = next(span.text for span in spans if span.start <= frame_shares(5, 4)[frame] < span.end)
+            alone, own = encode_captions(text, text, [[Span(0.0, 1.0, read)]], 5, 4)
             torch.testing.assert_close(states[number][mask[number, frame]], alone[0][own[0]])
-    assert frame_shares(5).tolist() == [0, 0.125, 0.375, 0.625, 0.875]
+    assert frame_shares(5, 4).tolist() == [0, 2.5 / 16, 6.5 / 16, 10.5 / 16, 14.5 / 16]
 
 
 def test_only_weights_behind_the_token_features_learn(parts):
