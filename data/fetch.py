@@ -23,6 +23,7 @@ MAX_REDIRECTS = 5
 MAX_SECONDS = 600.0  # for the whole download, so that a server that drips bytes does not hold it for ever
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)  # seconds without progress
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+AZURE_HOST = ipaddress.ip_address("168.63.129.16")  # looks public, but is the cloud's own within it
 
 
 class FetchError(ValueError):
@@ -114,6 +115,8 @@ def is_public(address: str) -> bool:
             return is_public(str(inner))
         if ip.is_site_local:
             return False
+    if ip == AZURE_HOST:
+        return False
     special = ip.is_private or ip.is_loopback or ip.is_link_local or ip.is_multicast
     return ip.is_global and not (special or ip.is_reserved or ip.is_unspecified)
 
