@@ -302,6 +302,11 @@ def _task(shape: WorkingShape, clips: Sequence[Clip], sound: tuple[Soundtrack, .
 def names_a_video(text: str) -> bool:
     """Whether a string is a URL or a file, and no prompt."""
     is_url = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
-    return (
-        is_url or text.lower().endswith(VIDEO_SUFFIXES) or (len(text) < 1000 and Path(text).expanduser().is_file())
-    )
+    return is_url or text.lower().endswith(VIDEO_SUFFIXES) or _is_file(text)
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).expanduser().is_file()
+    except (OSError, RuntimeError, ValueError):  # too long for a name, "~" of nobody, a null character
+        return False

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.data.soundtrack import Soundtrack
+from kinema.pipeline.along_time import names_a_video
 from kinema.pipeline.bridge import plan
 from kinema.pipeline.canvas import text_to_video, with_given
 from kinema.pipeline.draft import Encoder
@@ -146,6 +147,18 @@ def test_a_text_is_made_first_and_then_looped(pipe, tmp_path, monkeypatch):
     for name in ("missing.mp4", "file:///missing"):
         with pytest.raises(ValueError, match="missing|file"):
             pipe.loop(name, **FAST)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(min_size=1, max_size=3000), st.integers(0, 3))
+def test_any_text_that_is_no_file_is_a_prompt(text, repeats):
+    text = (text + " ") * 10**repeats + "x"
+    assert not names_a_video(text) or "://" in text
+
+
+@pytest.mark.parametrize("text", ["~nobody at all", "a\0ball", "a ball " * 40, "a" * 256, "a/" * 5000 + "x"])
+def test_a_text_that_cannot_be_a_files_name_is_a_prompt(text):
+    assert not names_a_video(text)
 
 
 def test_the_model_sees_as_much_as_fits_its_length(pipe):
