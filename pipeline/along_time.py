@@ -15,7 +15,7 @@ import torch
 
 from ..data.soundtrack import Soundtrack
 from .bridge import bridge_draft, plan
-from .conform import Fit
+from .conform import Fit, check_fit
 from .draft import Draft, named
 from .inputs import check_output_type, first_given
 from .media import Clip, WorkingShape, look, open_video
@@ -54,7 +54,9 @@ def extend(
             many as leave room for the new ones in the length it was trained on, two latent frames at least; what
             then does not fit is made in rounds.
         fit: see `kinema.pipeline.media.open_video`.
-        options: of the pipeline's call, such as generator, guidance_scale, height, width, frame_rate.
+        options: of the pipeline's call, such as generator, guidance_scale, height, width, frame_rate. Without a
+            guidance_scale or guidance (or with None), a third of the checkpoint's own above 1 is taken, and 1
+            without a text: what is given says what the text would, and stronger guidance makes seams.
 
     Returns:
         The whole video.
@@ -93,7 +95,8 @@ def loop(
             is a URL, names a file, or ends like a video's name.
         prompt: what happens in the transition; of a text, None or "" repeats it.
         seconds: length of the transition, a whole number of latent frames; None: about one second.
-        fit, options: see `extend`.
+        fit, options: see `extend`. Of a text, guidance_scale (None: the checkpoint's own) is that of the video
+            that is made first; the transition has a third of it above 1.
 
     Returns:
         The video with the transition after it.
@@ -105,6 +108,8 @@ def loop(
     if isinstance(source, str) and not names_a_video(source):
         wishes = _wishes(pipe, dict(options))
         latent_frames_of(seconds, first_given(wishes.frame_rate, wishes.defaults[2]), wishes.grid.temporal)
+        _check_loop_of_text(options, fit)
+        options = _settled(pipe, options)
         first = {name: value for name, value in options.items() if name not in ("output_type", "return_dict")}
         made = pipe(source, **first, output_type="np")
         assert isinstance(made, KinemaPipelineOutput)
@@ -113,8 +118,6 @@ def loop(
             kind = options.get("output_type", "np")
             made = replace(made, frames=as_output_type(frames, kind), output_type=kind)
             return made if options.get("return_dict", True) else (made.frames,)  # pyright: ignore[reportReturnType]
-        if len(made.frames) != 1:
-            raise ValueError("a loop of a text is made one at a time; call it again with another generator")
         prompt, source = prompt or video_or_prompt, made
         options = {name: value for name, value in options.items() if name != "num_frames"}
     wishes = _wishes(pipe, options)
@@ -126,7 +129,13 @@ def loop(
         sources, settings = {}, {"video_prompt": video_or_prompt, **settings}
     task = named(_task(shape, (clip,), clip.soundtrack), "loop", sources, **settings)
     frames = clip.frames[None]
-    return _made(pipe, prompt, task, wishes, new, frames, frames, options, closes=True)
+    asked = None if source is video_or_prompt else options.get("guidance_scale")
+    if asked is not None:
+        options["guidance_scale"] = _gentle(asked)
+    output = _made(pipe, prompt, task, wishes, new, frames, frames, options, closes=True)
+    if asked is not None and isinstance(output, KinemaPipelineOutput):
+        output.provenance = [replace(made, guidance_scale=float(asked)) for made in output.provenance or ()]
+    return output
 
 
 def connect(
@@ -145,7 +154,7 @@ def connect(
         a, b: videos or pictures, see `extend`; `a` decides size and rate where the call does not.
         prompt: what happens in the transition.
         seconds: its length, a whole number of latent frames.
-        fit, options: see `extend`.
+        fit, options: see `extend`, also for guidance_scale, which is gentle here too.
 
     Returns:
         a, the transition, b.
@@ -206,16 +215,14 @@ def _made(
     """
     options = dict(options)
     output_type, return_dict = options.pop("output_type", "np"), options.pop("return_dict", True)
-    check_output_type(output_type)
-    if output_type == "latent":
-        raise ValueError('output_type is "latent", and given frames come back in pixels; use np, pt or pil')
-    if not {"guidance_scale", "guidance"} & options.keys():
+    _check_pixels(output_type)
+    if options.get("guidance_scale") is None and options.get("guidance") is None:
         options["guidance_scale"] = _gentle_guidance(pipe, prompt, options)
     frames = [0 if side is None else side.shape[1] for side in (before, after)]
     rounds = plan(new, wishes.window, wishes.grid.temporal, frames[0], frames[1], context)
     _check_rounds(options, len(rounds))
     if len(rounds) > 1:
-        texts = options.get("prompt_embeds", [prompt] if isinstance(prompt, str) else prompt)
+        texts = first_given(options.get("prompt_embeds"), [prompt] if isinstance(prompt, str) else prompt)
         videos = len(texts) * options.get("num_videos_per_prompt", 1)
         options["generator"] = per_video_generators(options.get("generator"), videos)
     outputs: list[KinemaPipelineOutput] = []
@@ -268,7 +275,42 @@ def _gentle_guidance(pipe: "KinemaPipeline", prompt: str | list[str], options: d
     """
     given = ("prompt_embeds", "negative_prompt", "negative_prompt_embeds")
     says_nothing = not prompt and all(options.get(name) is None for name in given)
-    return 1.0 if says_nothing else 1 + (pipe.config["default_guidance_scale"] - 1) / 3
+    return 1.0 if says_nothing else _gentle(pipe.config["default_guidance_scale"])
+
+
+def _gentle(guidance_scale: float) -> float:
+    return min(guidance_scale, 1 + (guidance_scale - 1) / 3)
+
+
+def _settled(pipe: "KinemaPipeline", options: dict[str, Any]) -> dict[str, Any]:
+    """Options with one strength and one seed for both of a loop's runs, so that its record repeats both."""
+    options = dict(options)
+    if options.get("generator") is None:
+        options["generator"] = int(torch.randint(2**31, (1,)))
+    if options.get("guidance_scale") is None and options.get("guidance") is None:
+        options["guidance_scale"] = pipe.config["default_guidance_scale"]
+    return options
+
+
+def _check_loop_of_text(options: dict[str, Any], fit: Fit) -> None:
+    """Raise a ValueError for what the transition cannot take, before the video that it belongs to is made."""
+    _check_pixels(options.get("output_type", "np"))
+    check_fit(fit)
+    if options.get("num_videos_per_prompt", 1) != 1:
+        raise ValueError("a loop of a text is made one at a time; call it again with another generator")
+    if options.get("latents") is not None:
+        raise ValueError("latents are the noise of one run, and a loop of a text takes more; give a generator")
+    tasks = ("canvas", "image", "keyframes", "video", "mask", "storyboard", "strength")
+    if given := [name for name in tasks if options.get(name) is not None]:
+        raise ValueError(
+            f"a loop of a text was given {', '.join(given)}; make the video first, with pipe(...), and loop that"
+        )
+
+
+def _check_pixels(output_type: str) -> None:
+    check_output_type(output_type)
+    if output_type == "latent":
+        raise ValueError('output_type is "latent", and given frames come back in pixels; use np, pt or pil')
 
 
 def _check_rounds(options: dict[str, Any], rounds: int) -> None:

@@ -43,6 +43,12 @@ def here(place, tmp_path, monkeypatch):
     return tmp_path
 
 
+UNGUIDED = [
+    'loop "a ball" --height 16 --width 32 --frames 5 --seconds 0.5 -o x.mp4',
+    'extend a.mp4 "it rolls" --seconds 0.5 -o x.mp4',
+]
+
+
 def run(line: str) -> None:
     main([*shlex.split(line), "--model", "model", "--steps", "1"])
 
@@ -73,10 +79,11 @@ LINES = [
 ]
 
 
-@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("line", [*(f"{line} --guidance 2" for line in LINES), *UNGUIDED])
 def test_a_file_says_the_command_that_makes_it_again_bit_for_bit(here, line, capsys):
-    run(f"{line} --seed 3 --negative=-fog --guidance 2")
-    name = shlex.split(line)[-1]
+    run(f"{line} --seed 3 --negative=-fog")
+    words = shlex.split(line)
+    name = words[words.index("-o") + 1]
     said = capsys.readouterr()
     made = read_provenance(here / name)
     assert f"{name}: {made.width} × {made.height}, " in said.out

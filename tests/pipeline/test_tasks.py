@@ -161,6 +161,54 @@ def test_a_text_that_cannot_be_a_files_name_is_a_prompt(text):
     assert not names_a_video(text)
 
 
+def test_a_loop_of_a_text_says_one_strength_that_makes_both_of_its_parts_again(pipe):
+    unguided = {name: value for name, value in FAST.items() if name != "guidance_scale"}
+    output = pipe.loop("a ball", guidance_scale=None, **unguided)
+    assert output.provenance[0].guidance_scale == pipe.config["default_guidance_scale"]
+    assert np.array_equal(output.frames[0, :9], pipe("a ball", **unguided).frames[0])
+    transition = 1 + (pipe.config["default_guidance_scale"] - 1) / 3
+    by_hand = pipe.loop(output.videos()[0][:9], "a ball", guidance_scale=transition, **unguided)
+    assert np.abs(output.frames - by_hand.frames).max() < 1 / 100  # the video by hand is rounded to 8 bits
+    again = pipe.loop("a ball", guidance_scale=output.provenance[0].guidance_scale, **unguided)
+    assert np.array_equal(again.frames, output.frames)
+
+
+def test_a_loop_of_a_text_without_a_seed_says_the_one_it_drew(pipe):
+    output = pipe.loop("a ball", num_inference_steps=1)
+    again = pipe.loop("a ball", num_inference_steps=1, generator=output.provenance[0].seed)
+    assert np.array_equal(again.frames, output.frames)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"output_type": "latent"}, "given frames come back in pixels"),
+        ({"output_type": "gif"}, "output_type is 'gif'"),
+        ({"num_videos_per_prompt": 2}, "made one at a time"),
+        ({"latents": torch.zeros(1, 4, 3, 4, 4)}, "give a generator"),
+        ({"fit": "squeeze"}, "fit is 'squeeze'"),
+        ({"image": noise_clip(1)[0]}, "was given image; make the video first"),
+        ({"seconds": 0.7}, "0.5 or 1 do"),
+        ({"prompt_embeds": torch.zeros(1, 1, 1)}, "both of prompt and prompt_embeds"),
+        ({"generator": [1, 2]}, "2 entries for 1 videos"),
+    ],
+)
+def test_loops_of_a_text_that_do_not_fit_are_named_before_a_model_runs(pipe, call, message):
+    pipe.vae.encode = pipe.vae.decode = pipe.transformer.forward = pipe.text_encoder.encode = None
+    with pytest.raises(ValueError, match=message):
+        pipe.loop("a ball", **call)
+
+
+def test_an_option_given_as_none_is_not_given(pipe):
+    clip, unguided = noise_clip(9), {"num_inference_steps": 1, "generator": 0}
+    plain = pipe.extend(clip, "x", seconds=2.0, **unguided)  # several rounds
+    nothing = pipe.extend(
+        clip, "x", seconds=2.0, guidance_scale=None, guidance=None, prompt_embeds=None, **unguided
+    )
+    assert np.array_equal(plain.frames, nothing.frames)
+    assert nothing.provenance[0].guidance_scale == 1 + (pipe.config["default_guidance_scale"] - 1) / 3
+
+
 def test_the_model_sees_as_much_as_fits_its_length(pipe):
     seen = []
     pipe.transformer.register_forward_pre_hook(
