@@ -5,6 +5,7 @@ was trained on. A stretch longer than that is made in rounds, each continuing th
 """
 
 import logging
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 Direction = Literal["forward", "backward"]
+SLACK = 0.05  # frames by which a length in seconds may miss a whole number, so that it can be written in decimals
 VIDEO_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif", ".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -123,7 +125,7 @@ def loop(
     wishes = _wishes(pipe, options)
     (clip,), shape = _opened(wishes, fit, video=source)
     new = latent_frames_of(seconds, shape.frame_rate, wishes.grid.temporal)
-    settings = {"seconds": new * wishes.grid.temporal / shape.frame_rate, "fit": fit}
+    settings = {"seconds": new * wishes.grid.temporal / meant_rate(shape.frame_rate), "fit": fit}
     sources = {"video": source}
     if source is not video_or_prompt:
         sources, settings = {}, {"video_prompt": video_or_prompt, **settings}
@@ -180,16 +182,34 @@ def latent_frames_of(seconds: float | None, frame_rate: float, stride: int) -> i
     """
     if seconds is None:
         return max(1, round(frame_rate / stride))
-    frames = seconds * frame_rate
+    rate = meant_rate(frame_rate)
+    frames = frames_in(seconds, frame_rate)
     groups = round(frames / stride)
-    if groups < 1 or abs(frames - groups * stride) > 0.005 * frames:  # frame rates such as 29.97 are meant as 30
+    if groups < 1 or abs(frames - groups * stride) > SLACK:
         below = max(1, int(frames / stride))
-        fitting = [f"{number * stride / frame_rate:.6g}" for number in (below, below + 1)]
+        fitting = [f"{number * stride / rate:.8g}" for number in (below, below + 1)]
         raise ValueError(
-            f"seconds {seconds:g} at {frame_rate:.4g} frames/s does not fit; {fitting[0]} or {fitting[1]} do "
+            f"seconds {seconds:.8g} at {frame_rate:.4g} frames/s does not fit; {fitting[0]} or {fitting[1]} do "
             f"(multiples of {stride} frames)"
         )
     return groups
+
+
+def frames_in(seconds: float, frame_rate: float) -> float:
+    """Frames of a length, at the rate that is meant; a length fits if a frame's end is within `SLACK` of it.
+
+    Raises:
+        ValueError: infinity, or not a number.
+    """
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds is {seconds}; it needs a finite length")
+    return seconds * meant_rate(frame_rate)
+
+
+def meant_rate(frame_rate: float) -> float:
+    """Television's rates n / 1.001 as n: who writes 2 s at 29.97 frames/s means 60 frames."""
+    whole = round(frame_rate * 1.001)
+    return float(whole) if whole and abs(frame_rate * 1.001 - whole) < 5e-4 else frame_rate
 
 
 def _made(

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ..vae.latents import num_pixel_frames
+from .along_time import SLACK, frames_in, meant_rate
 from .conform import Fit
 from .inputs import first_given
 from .media import look, open_image, open_video
@@ -161,18 +162,17 @@ def _latent_frames(seconds: float, plan: StreamPlan, known: int, patch_frames: i
     Raises:
         ValueError: no latent frame ends there; the message gives the nearest times at which one does.
     """
-    rate = plan.frame_rate * 1.001
-    rate = round(rate) if abs(rate - round(rate)) < 5e-4 else plan.frame_rate  # 29.97 frames/s are meant as 30
-    exact = (seconds * rate - plan.offset) / plan.stride + 1
+    rate = meant_rate(plan.frame_rate)
+    exact = (frames_in(seconds, plan.frame_rate) - plan.offset) / plan.stride + 1
     number, least = round(exact), known + 1
     least += -least % patch_frames
-    if number >= least and abs(exact - number) * plan.stride <= 0.05 and number % patch_frames == 0:
+    if number >= least and abs(exact - number) * plan.stride <= SLACK and number % patch_frames == 0:
         return number
     below = max(least, int(exact) // patch_frames * patch_frames)
     first, second = ((plan.offset + (n - 1) * plan.stride) / rate for n in (below, below + patch_frames))
-    fitting = f"{first:.6g} or {second:.6g} do" if exact >= least else f"{first:.6g} is the least"
+    fitting = f"{first:.8g} or {second:.8g} do" if exact >= least else f"{first:.8g} is the least"
     raise ValueError(
-        f"seconds {seconds:g} at {plan.frame_rate:.4g} frames/s does not fit; {fitting} (it is the last frame's "
+        f"seconds {seconds:.8g} at {plan.frame_rate:.4g} frames/s does not fit; {fitting} (it is the last frame's "
         f"time, in steps of {patch_frames * plan.stride / rate:.6g})"
     )
 
