@@ -18,7 +18,7 @@ LORA: Mapping[str, Any] = {
     "train.dit.batch_size": 8,
     "train.dit.gradient_accumulation_steps": 1,
     "train.dit.optimizer": "adamw",
-    "train.dit.learning_rate": 1e-3,
+    "train.dit.learning_rate": 2e-3,
     "train.dit.weight_decay": 0.0,
     "train.dit.warmup_steps": 10,
     "train.dit.schedule": "cosine",
