@@ -28,6 +28,7 @@ def open_mask(
     fit: Fit = "cover",
     given_size: tuple[int, int] | None = None,
     given_rate: float | None = None,
+    given_frames: int | None = None,
     name: str = "mask",
 ) -> torch.Tensor:
     """Where new content is made in a conformed video.
@@ -47,6 +48,8 @@ def open_mask(
             size, or its aspect, or the conformed size.
         given_rate: frame rate of the video before it was conformed. A mask without a rate of its own has one frame
             for each conformed frame, or for each given one.
+        given_frames: frames of the conformed video before it was cut to its first `num_frames`; a mask of that
+            length is cut likewise. None: it was not.
         name: how messages call it.
 
     Returns:
@@ -63,7 +66,7 @@ def open_mask(
         made = torch.zeros(num_frames, height, width, dtype=torch.bool)
         _draw(made, _placed(corners, placement, name))
     else:
-        made = _pictures(mask, placement, num_frames, frame_rate, given_rate, name)
+        made = _pictures(mask, placement, num_frames, given_frames or num_frames, frame_rate, given_rate, name)
     if not made.any():
         cut = "" if placement.untouched else f" after the fit ({placement.describe() or 'scaled'})"
         raise MediaError(f"{name}: nothing in it is white{cut}, so there is nothing to make; white is made anew")
@@ -153,7 +156,13 @@ def _moving_box(
 
 
 def _pictures(
-    mask: Any, placement: Placement, num_frames: int, frame_rate: float, given_rate: float | None, name: str
+    mask: Any,
+    placement: Placement,
+    num_frames: int,
+    given_frames: int,
+    frame_rate: float,
+    given_rate: float | None,
+    name: str,
 ) -> torch.Tensor:
     try:
         seen = look(_as_colour(mask, name), name)
@@ -168,8 +177,10 @@ def _pictures(
             "size or of its aspect"
         )
     fitted = place(seen.size, placement.size, placement.fit)
-    rated = _rated(seen, num_frames, given_rate)
+    rated = _rated(seen, (num_frames, given_frames), given_rate)
     frames = [fitted(_white(frame))[..., 0] for frame in frames_of(rated, frame_rate)]
+    if len(frames) == given_frames:
+        frames = frames[:num_frames]
     if len(frames) not in (1, num_frames) or (seen.is_video and len(frames) != num_frames):
         as_given = "" if len(frames) == seen.num_frames else f", {len(frames)} at {frame_rate:.4g} frames/s"
         raise MediaError(
@@ -179,9 +190,9 @@ def _pictures(
     return torch.from_numpy(np.stack(frames)).expand(num_frames, -1, -1).clone()
 
 
-def _rated(seen: Look, num_frames: int, given_rate: float | None) -> Look:
+def _rated(seen: Look, lengths: tuple[int, int], given_rate: float | None) -> Look:
     """The mask at the given video's rate, where it has no rate and not one frame for each conformed one."""
-    if seen.frame_rate is None and seen.num_frames != num_frames:
+    if seen.frame_rate is None and seen.num_frames not in lengths:
         return replace(seen, frame_rate=given_rate)
     return seen
 

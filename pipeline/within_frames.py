@@ -6,7 +6,7 @@ its surroundings before the video is encoded, so that known cells beside it carr
 
 from collections.abc import Mapping
 from dataclasses import replace
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ def inpaint_draft(
     Args:
         wishes: size, length and rate that the call asks for; a length takes the first so many frames.
         video: see `look`; a picture is inpainted as a video of one frame.
-        mask: see `open_mask`.
+        mask: see `open_mask`; as long as what is made, or as the video.
         strength: noise level at which the masked part starts, from what the video shows there; None: 1, from
             noise alone.
         fit: see `open_video`.
@@ -48,14 +48,15 @@ def inpaint_draft(
     frames = first_frames(clip, wishes)
     made = open_mask(
         mask,
-        num_frames=len(clip.frames),
+        num_frames=len(frames),
         height=shape.height,
         width=shape.width,
         frame_rate=shape.frame_rate,
         fit=fit,
         given_size=seen.size,
         given_rate=seen.frame_rate,
-    )[: len(frames)]
+        given_frames=len(clip.frames),
+    )
     keep = ~made[None, :, None]
     given = frames[None]
 
@@ -78,13 +79,18 @@ def inpaint_draft(
 
 def boxes_of(mask: Any) -> list[Any] | None:
     """A mask that is a box as [x0, y0, x1, y1], one that moves as [[time, box], …]; None: it is neither."""
-    if isinstance(mask, Mapping):
-        return [[time, boxes_of(box)] for time, box in mask.items()]
+    if isinstance(mask, Mapping) and not hasattr(mask, "output_type"):  # outputs are mappings too
+        return [[_plain(time), boxes_of(box)] for time, box in mask.items()]
     if isinstance(mask, np.ndarray | torch.Tensor) and tuple(mask.shape) == (4,):
         return mask.tolist()
     if isinstance(mask, list | tuple) and all(isinstance(value, Real) for value in mask):
-        return [value if isinstance(value, int) else float(value) for value in mask]
+        return [_plain(value) for value in mask]
     return None
+
+
+def _plain(value: Real) -> int | float:
+    """A number of Python's own, which JSON and the command line can say; whole numbers stay whole."""
+    return int(value) if isinstance(value, Integral) else float(value)
 
 
 def _known_cells(canvas: Canvas, latents: torch.Tensor, keep: torch.Tensor, start: float) -> Canvas:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.data.soundtrack import Soundtrack
-from kinema.pipeline.along_time import names_a_video
+from kinema.pipeline.along_time import latent_frames_of, names_a_video
 from kinema.pipeline.bridge import plan
 from kinema.pipeline.canvas import text_to_video, with_given
 from kinema.pipeline.draft import Encoder
@@ -161,6 +161,23 @@ def test_a_text_that_cannot_be_a_files_name_is_a_prompt(text):
     assert not names_a_video(text)
 
 
+@settings(max_examples=200, deadline=None)
+@given(
+    st.integers(1, 5000), st.sampled_from([4, 8]), st.floats(-0.6, 0.6),
+    st.sampled_from([8.0, 12.5, 24000 / 1001, 29.97, 30, 60000 / 1001]),
+)  # fmt: skip
+def test_lengths_are_taken_to_a_twentieth_of_a_frame_however_long(groups, stride, miss, rate):
+    meant = {24000 / 1001: 24, 29.97: 30, 60000 / 1001: 60}.get(rate, rate)
+    seconds = (groups * stride + miss) / meant
+    if abs(miss) < 0.049:
+        assert latent_frames_of(seconds, rate, stride) == groups
+    elif abs(miss) > 0.051:
+        with pytest.raises(ValueError, match="does not fit") as refused:
+            latent_frames_of(seconds, rate, stride)
+        for fitting in re.findall(r"([\d.]+) or ([\d.]+) do", str(refused.value))[0]:
+            latent_frames_of(float(fitting), rate, stride)
+
+
 def test_a_loop_of_a_text_says_one_strength_that_makes_both_of_its_parts_again(pipe):
     unguided = {name: value for name, value in FAST.items() if name != "guidance_scale"}
     output = pipe.loop("a ball", guidance_scale=None, **unguided)
@@ -245,6 +262,9 @@ def test_rounds_add_up_and_stay_in_the_window(new, window, before, after):
     [
         ({"seconds": 0.7}, "seconds 0.7 at 8 frames/s does not fit; 0.5 or 1 do"),
         ({"seconds": 0.1}, "0.5 or 1 do"),
+        ({"seconds": 25.1}, "seconds 25.1 at 8 frames/s does not fit; 25 or 25.5 do"),
+        ({"seconds": float("inf")}, "seconds is inf"),
+        ({"seconds": float("nan")}, "seconds is nan"),
         ({"seconds": 1.0, "direction": "up"}, "direction is 'up'; it is forward or backward"),
         (
             {"seconds": 1.0, "context": 6},
@@ -284,6 +304,45 @@ def test_outside_the_mask_nothing_changes(pipe):
         else:
             assert same[0, 8:].all() and same[-1, :20].all() and not same[0, :8, :8].all()
         assert not same.all()
+
+
+def test_a_mask_is_as_long_as_what_is_made_or_as_the_video(pipe):
+    clip, mask = noise_clip(9), np.zeros((9, 32, 32), bool)
+    mask[3, 8:24, 8:24] = True
+    whole, cut = (pipe("x", video=clip, mask=m, num_frames=5, **FAST).frames for m in (mask, mask[:5]))
+    assert whole.shape[1] == 5 and np.array_equal(whole, cut)
+    assert np.array_equal(whole[0][~mask[:5]], exact(clip)[:5][~mask[:5]])
+    last = pipe("x", video=clip, mask={-1: (0, 0, 8, 8)}, num_frames=5, **FAST)
+    assert not np.array_equal(last.frames[0, 4, :8, :8], exact(clip)[4, :8, :8])
+    pipe.vae.encode = pipe.transformer.forward = None
+    with pytest.raises(ValueError, match="nothing in it is white"):
+        pipe("x", video=clip, mask=np.roll(mask, 4, axis=0), num_frames=5, **FAST)  # white in frame 7 only
+    with pytest.raises(ValueError, match="mask has 7 frames.* and the video 5"):
+        pipe("x", video=clip, mask=mask[:7], num_frames=5, **FAST)
+
+
+@pytest.mark.parametrize(
+    ("mask", "said"),
+    [
+        (tuple(np.array([8, 8, 24, 24])), [8, 8, 24, 24]),
+        (np.array([0.25, 0, 0.5, 1], np.float32), [0.25, 0.0, 0.5, 1.0]),
+        (torch.tensor([8, 8, 24, 24]), [8, 8, 24, 24]),
+        ({np.float32(0.5): (8, 8, 24, 24), np.int64(-1): np.array([0, 0, 8, 8])},
+         [[0.5, [8, 8, 24, 24]], [-1, [0, 0, 8, 8]]]),
+    ],
+)  # fmt: skip
+def test_boxes_are_recorded_as_plain_numbers(pipe, mask, said):
+    made = pipe("x", video=noise_clip(9), mask=mask, **FAST).provenance[0]
+    settings = json.loads(made.to_metadata()["kinema"])["settings"]
+    assert settings["mask"] == said and repr(settings["mask"]) == repr(made.settings["mask"])
+    assert "--box=" in made.as_command("x.mp4")[0]
+
+
+def test_an_output_as_a_mask_is_recorded_as_one_from_memory(pipe):
+    white = pipe("x", **FAST)
+    white.frames = np.ones_like(white.frames)
+    made = pipe("x", video=noise_clip(9), mask=white, **FAST).provenance[0]
+    assert "mask" not in made.settings and "mask from memory" in made.by_hand
 
 
 def test_known_cells_are_given_as_a_whole():
