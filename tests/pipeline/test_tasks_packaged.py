@@ -117,3 +117,23 @@ def test_a_storyboard_keeps_its_scene(pipe):
     sky = frames[:, :16].astype(float).mean((1, 2))
     assert np.abs(sky - sky[0]).max() < 40
     assert motion(frames).max() < 4 * motion(frames).mean()
+
+
+def green_centres(video):
+    """Horizontal middle of what is green, (T,) in pixels."""
+    video = video.astype(float)
+    green = video[..., 1] - video[..., 0] > 60
+    return (green * np.arange(video.shape[2])).sum((1, 2)) / green.sum((1, 2))
+
+
+def test_each_span_of_most_storyboards_follows_its_own_text(pipe):
+    text = "a green ball rolls to the {} on sand"
+    for ways in (("left", "right"), ("right", "left")):
+        board = [(2.0 * number, text.format(way)) for number, way in enumerate(ways)]
+        output = pipe(storyboard=board, num_frames=33, generator=0, num_videos_per_prompt=4, **STEPS)
+        followed = 0
+        for video in output.videos():
+            centres = green_centres(video)
+            moved = centres[16] - centres[0], centres[32] - centres[16]
+            followed += all((way > 0) == (name == "right") for way, name in zip(moved, ways))
+        assert followed >= 3, ways
