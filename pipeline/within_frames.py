@@ -79,7 +79,9 @@ def inpaint_draft(
 
 def boxes_of(mask: Any) -> list[Any] | None:
     """A mask that is a box as [x0, y0, x1, y1], one that moves as [[time, box], …]; None: it is neither."""
-    if isinstance(mask, Mapping) and not hasattr(mask, "output_type"):  # outputs are mappings too
+    if isinstance(mask, Mapping):
+        if hasattr(mask, "output_type"):  # outputs are mappings too
+            return None
         return [[_plain(time), boxes_of(box)] for time, box in mask.items()]
     if isinstance(mask, np.ndarray | torch.Tensor) and tuple(mask.shape) == (4,):
         return mask.tolist()
