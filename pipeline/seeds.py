@@ -22,8 +22,8 @@ def per_video_generators(seeds: Seeds, count: int) -> list[torch.Generator]:
         return [seeds] * count
     if seeds is None:
         seeds = torch.randint(2**31, (count,)).tolist()
-    elif isinstance(seeds, Integral):
-        seeds = [seeds + number for number in range(count)]
+    elif isinstance(seeds, int | Integral):  # numpy's whole numbers, too
+        seeds = [int(seeds) + number for number in range(count)]
     if len(seeds) != count:
         raise ValueError(
             f"generator has {len(seeds)} entries for {count} videos; give one per video (prompts times "

@@ -145,7 +145,7 @@ def test_a_text_is_made_first_and_then_looped(pipe, tmp_path, monkeypatch):
     assert np.array_equal(output.frames[0, :9], pipe("a red ball", **FAST).frames[0])
     assert output.provenance[0].settings["video_prompt"] == "a red ball"
     for name in ("missing.mp4", "file:///missing"):
-        with pytest.raises(ValueError, match="missing|file"):
+        with pytest.raises(ValueError, match=r"missing|file"):
             pipe.loop(name, **FAST)
 
 
@@ -317,7 +317,7 @@ def test_a_mask_is_as_long_as_what_is_made_or_as_the_video(pipe):
     pipe.vae.encode = pipe.transformer.forward = None
     with pytest.raises(ValueError, match="nothing in it is white"):
         pipe("x", video=clip, mask=np.roll(mask, 4, axis=0), num_frames=5, **FAST)  # white in frame 7 only
-    with pytest.raises(ValueError, match="mask has 7 frames.* and the video 5"):
+    with pytest.raises(ValueError, match=r"mask has 7 frames.* and the video 5"):
         pipe("x", video=clip, mask=mask[:7], num_frames=5, **FAST)
 
 
@@ -460,7 +460,7 @@ def test_blends_that_do_not_fit_are_named(pipe):
     pipe.vae.encode = None
     with pytest.raises(ValueError, match=r"a has 9 frames and b 7 .* num_frames=5"):
         pipe.blend(noise_clip(9), noise_clip(7))
-    with pytest.raises(ValueError, match="2 weights .* needs 9"):
+    with pytest.raises(ValueError, match=r"2 weights .* needs 9"):
         pipe.blend(noise_clip(9), noise_clip(9), schedule=[0, 1])
     with pytest.raises(ValueError, match="schedule is 'fast'"):
         pipe.blend(noise_clip(9), noise_clip(9), schedule="fast")
