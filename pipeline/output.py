@@ -70,6 +70,12 @@ class KinemaPipelineOutput(BaseOutput):
             frames = frames.float().permute(0, 1, 3, 4, 2).cpu().numpy()
         return list((frames * 255).round().clip(0, 255).astype(np.uint8))
 
+    def __repr__(self) -> str:
+        """What it is, without its numbers."""
+        frames = self.frames
+        shape = tuple(frames.shape) if hasattr(frames, "shape") else f"{len(frames)} lists of pictures"
+        return f"KinemaPipelineOutput({self.output_type} frames {shape}, {self.frame_rate} a second)"
+
     def save(self, path: str | Path, exact: bool | None = None) -> list[Path]:
         """Write the videos, with their soundtrack, and with their provenance inside.
 

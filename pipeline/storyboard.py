@@ -83,6 +83,14 @@ def text_of_frames(spans: Sequence[Span], num_frames: int, frame_rate: float, st
     return texts
 
 
+def _own_length(spans: Sequence[Span], wishes: Wishes, frame_rate: float) -> int:
+    """Frames where the call says nothing: the last span as long as the one before, and never less than usual."""
+    if len(spans) < 2:
+        return wishes.num_frames
+    seconds = 2 * spans[-1].start - spans[-2].start
+    return max(wishes.num_frames, wishes.grid.nearest_frames(1 + seconds * frame_rate))
+
+
 def storyboard_draft(
     wishes: Wishes, storyboard: Sequence[Any], pictures: Mapping[Any, Any] | None = None, fit: Fit = "cover"
 ) -> Draft:
@@ -100,6 +108,8 @@ def storyboard_draft(
     spans, stride = read_spans(storyboard), wishes.grid.temporal
     keyframes, names = dict(pictures or {}), {time: f"keyframe {time!r}" for time in pictures or {}}
     rate = first_given(wishes.frame_rate, wishes.defaults[2])  # pictures have no rate of their own
+    if wishes.asked_frames is None:
+        wishes = replace(wishes, asked_frames=_own_length(spans, wishes, rate))
     wishes.grid.latent_shape(wishes.num_frames, *wishes.size)
     texts = text_of_frames(spans, wishes.num_frames, rate, stride)
     for number, span in enumerate(spans):

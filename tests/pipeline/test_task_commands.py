@@ -151,7 +151,7 @@ def test_what_was_conformed_is_said(here, capsys, caplog):
         ('storyboard "a ball" -o x.mp4', 'write START:TEXT, such as "2.5:a ball"'),
         ('storyboard "0:a ball" --picture 1=p.png -o x.mp4', "one of the texts' starts: 0"),
         ('storyboard "1:a ball" -o x.mp4', "the first to be 0"),
-        ('storyboard "0:a ball" "9:a cube" -o x.mp4', "has no latent frame of its own"),
+        ('storyboard "0:a ball" "9:a cube" --frames 13 -o x.mp4', "has no latent frame of its own"),
         ("stream x --seconds 1 -o x.gif", "a stream is written while it is made; use .mp4"),
         ("stream x --seconds 0.3 -o x.mp4", "seconds 0.3 at 8 frames/s does not fit"),
     ],

@@ -510,7 +510,7 @@ def test_a_storyboard_is_its_texts_in_turn(pipe):
 def test_storyboards_that_do_not_fit_are_named(pipe, storyboard, message):
     pipe.transformer.forward = pipe.text_encoder.encode = None
     with pytest.raises(ValueError, match=message):
-        pipe(storyboard=storyboard)
+        pipe(storyboard=storyboard, num_frames=pipe.config.default_num_frames)
 
 
 # --- what a task says of itself ------------------------------------------------------------------------------
@@ -561,3 +561,13 @@ def test_a_canvas_laid_out_by_hand_is_composited_too(pipe):
     keep[:, 3] = True
     output = pipe("x", canvas=with_given(text_to_video(4, 3, 4, 4), clip, keep), output_type="pt", **FAST)
     assert torch.equal(output.frames[0, 3], clip[0, 3])
+
+
+def test_a_storyboard_that_says_no_length_lasts_as_long_as_its_texts(pipe):
+    board = [(0.0, "a red ball"), (2.0, "a blue cube")]
+    given = pipe(storyboard=board, frame_rate=8.0, **FAST)
+    assert given.frames.shape[1] == 33  # two seconds each
+    assert given.provenance[0].num_frames == 33
+    single = pipe(storyboard=board[:1], frame_rate=8.0, **FAST)
+    assert single.frames.shape[1] == pipe.config.default_num_frames
+    assert repr(single).startswith("KinemaPipelineOutput(np frames (1, ")
