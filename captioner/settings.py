@@ -1,7 +1,7 @@
 """What a captioning run is asked to do: every number of it, in one place.
 
-A YAML file (`--config FILE`) or `section.key=value` on the command line changes single fields. All sections but `run`
-decide what the rows are: they are written into the dataset, and another value refuses to go on there.
+A YAML file (`--config FILE`) or `section.key=value` on the command line changes single fields. All sections but
+`run` decide what the rows are: they are written into the dataset, and another value refuses to go on there.
 """
 
 from typing import Literal

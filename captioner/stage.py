@@ -2,8 +2,8 @@
 
     ingest ─▶ shots ─▶ signals ─▶ filters* ─▶ captions ─▶ checks* ─▶ media ─▶ dataset*
 
-Those with a star look at the whole table at once (duplicates are a matter of the whole corpus) and are made anew when
-their input has changed; the others go batch by batch, each batch once.
+Those with a star look at the whole table at once (duplicates are a matter of the whole corpus) and are made anew
+when their input has changed; the others go batch by batch, each batch once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -28,10 +28,10 @@ def nothing_to_tell(rows: list[Row], settings: CaptionSettings) -> dict[str, flo
 class Stage:
     """A stage that goes batch by batch.
 
-    All functions are top-level ones, since worker processes and Ray actors receive them by name. `worker` is called
-    once in each of those and may load a model; what it returns gets a batch of input rows and gives output rows, any
-    number in any order. It is called from several threads if `runs_in` is "threads". A clip that cannot be used
-    becomes a row that says why; what is raised ends the run.
+    All functions are top-level ones, since worker processes and Ray actors receive them by name. `worker` is
+    called once in each of those and may load a model; what it returns gets a batch of input rows and gives output
+    rows, any number in any order. It is called from several threads if `runs_in` is "threads". A clip that cannot
+    be used becomes a row that says why; what is raised ends the run.
     """
 
     name: str  # of its table, and the word of `kinema caption WORD DATASET`

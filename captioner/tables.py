@@ -75,7 +75,7 @@ SCORES = pa.struct(
         "black": pa.float64(),  # share of frames that are black, 0 to 1
         "motion": pa.float64(),  # mean motion of the picture, share of its diagonal a second
         "camera": pa.float64(),  # of that, the part a moving camera explains, share of the diagonal a second
-        "camera_move": pa.string(),  # static, pan left, pan right, tilt up, tilt down, zoom in, zoom out, roll, mixed
+        "camera_move": pa.string(),  # static, pan left|right, tilt up|down, zoom in|out, roll, mixed
         "sharpness": pa.float64(),  # 0 (blurred) to 1
         "letterbox": pa.float64(),  # share of the picture that bars took, 0 to 1
         "text_area": pa.float64(),  # share of the picture under text, 0 to 1; needs kinema[ocr]

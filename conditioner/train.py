@@ -34,13 +34,23 @@ REPORT_CLIPS = 512
 SIZES = [name for name in ConditionerConfig.model_fields if not name.endswith("_weight")]
 
 
-def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
+def train(
+    config: Config,
+    out: Path,
+    *,
+    start: Path | None = None,
+    clips: Dataset | None = None,
+    heldout: Dataset | None = None,
+) -> Path:
     """Train the captioner of `config`, or go on with the run in `out`.
 
     Args:
         config: the recipe.
         out: folder of this stage.
         start: a checkpoint whose captioner/ to begin with, tokenizer included; None: from random weights.
+        clips: clip items to learn from, with a method `describe` (all of an item but its pixels); None: those that
+            `config.data` names.
+        heldout: clip items to measure on; None: likewise.
 
     Returns:
         `out`/final, with the folders captioner and text_encoder.
@@ -51,8 +61,8 @@ def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
     """
     settings = config.conditioner
     data = sparse_frames(config.data, settings.num_frames)
-    dataset = trainer.open_data(data, config.seed, data.split)
-    heldout = trainer.open_data(data, config.seed, "heldout")
+    dataset: Any = clips or trainer.open_data(data, config.seed, data.split)
+    heldout = heldout or trainer.open_data(data, config.seed, "heldout")
     source = None if start is None else load_captioner(start)
     run = trainer.start_run(config, "conditioner", out, trainer.origin_of(start, *filter(None, [source])))
 
