@@ -15,10 +15,13 @@ from .video_probe import (
     probe,
     read_metadata,
 )
-from .video_read import Video, iter_video, read_video
+from .video_read import Still, Video, iter_stills, iter_video, read_video
+from .video_times import FrameTime, frame_times
 from .video_write import write_video
 
 __all__ = [
+    "FrameTime",
+    "Still",
     "Video",
     "VideoDamageError",
     "VideoError",
@@ -28,6 +31,8 @@ __all__ = [
     "VideoWarning",
     "VideoWriteError",
     "Written",
+    "frame_times",
+    "iter_stills",
     "iter_video",
     "probe",
     "read_metadata",

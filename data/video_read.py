@@ -6,8 +6,9 @@ with square pixels and turned as the file asks. High dynamic range is not tone-m
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -116,6 +117,28 @@ def iter_video(
     return iter(_Reader(path, start, end, fps, size, on_error))
 
 
+@dataclass(frozen=True)
+class Still:
+    """A frame that is decoded, but not yet turned into pixels."""
+
+    time: float  # seconds from the file's first frame
+    pts: int  # the same in the stream's own clock and time base
+    duration: float  # seconds it is shown for; the average if the file does not say
+    pixels: Callable[[], np.ndarray]  # () -> uint8 (H, W, 3)
+
+
+def iter_stills(
+    path: str | Path, *, start: float = 0.0, end: float | None = None, size: tuple[int, int] | None = None
+) -> Generator[Still, None, None]:
+    """Read a video frame by frame, leaving it to the caller which frames become pixels.
+
+    For looking at few frames of many: turning a frame into pixels can take longer than decoding it. `pixels` may
+    be called later than the frame's turn, but what is kept keeps the decoded frame in memory. Arguments and errors
+    are those of `read_video`, but that a part without a frame ends at once and is no error.
+    """
+    return _Reader(path, start, end, None, size, "raise").stills()
+
+
 class _Reader:
     """One pass over part of a file; what it learns of the file is in its attributes afterwards."""
 
@@ -144,6 +167,7 @@ class _Reader:
         self.error: VideoError | None = None
         self.last_end = 0.0  # seconds at which the last decoded frame ends
         self.sample_aspect: Any = None
+        self.time_base: Any = None
 
     def __iter__(self) -> Iterator[tuple[float, np.ndarray]]:
         converter = None
@@ -162,6 +186,17 @@ class _Reader:
                 None,
                 f"it has no frame at {self.start:.3f} s or later; it ends at {self.last_end:.3f} s",
             )
+
+    def stills(self) -> Generator[Still, None, None]:
+        """The frames of the asked-for part, undecided."""
+        converter = None
+        for time, frame in self._chosen():
+            if converter is None:
+                converter = _Converter(frame, self.sample_aspect, self.metadata, self.size)
+            tick = float(self.time_base)
+            pts = round(time / tick) if frame.pts is None else frame.pts
+            duration = (getattr(frame, "duration", 0) or 0) * tick or 1 / (self.fps or 25.0)
+            yield Still(time, pts, duration, partial(converter, frame))
 
     def _chosen(self) -> Iterator[tuple[float, Any]]:
         """The frames of the asked-for part, at their own times or at those of the asked-for rate."""
@@ -213,7 +248,7 @@ class _Reader:
 
     def _decode(self, seek_to: float) -> Iterator[tuple[float, Any]]:
         with open_video(self.path) as (container, stream):
-            self.sample_aspect = stream.sample_aspect_ratio
+            self.sample_aspect, self.time_base = stream.sample_aspect_ratio, stream.time_base
             self.metadata = read_tags(container)
             self.has_audio, self.fps = bool(container.streams.audio), average_fps(stream)
             period = 1 / self.fps if self.fps else 0.04
