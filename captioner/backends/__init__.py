@@ -1,0 +1,1 @@
+"""Captioning backends: our captioner, transformers models, OpenAI-compatible endpoints, open_clip."""
