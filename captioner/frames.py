@@ -37,11 +37,24 @@ def read_clip(row: Mapping[str, Any], count: int, *, max_side: int | None = None
     Raises:
         VideoError: the file cannot be read; `VideoRangeError` if the range holds no frame.
     """
+    known = clip_times(row)
+    return read_frames(row, known, evenly(known, count), max_side=max_side)
+
+
+def clip_times(row: Mapping[str, Any]) -> list[FrameTime]:
+    """When the frames of a clip are shown; arguments and errors are those of `read_clip`."""
+    start, end = row.get("start_s") or 0.0, row.get("end_s")
+    known = frame_times(row["path"], start=start, end=end)
+    if not known:
+        raise VideoRangeError(row["path"], start, f"no frame is shown from {start:.3f} s to {end} s")
+    return known
+
+
+def read_frames(
+    row: Mapping[str, Any], known: list[FrameTime], chosen: list[FrameTime], *, max_side: int | None = None
+) -> ClipFrames:
+    """Read chosen frames of a clip, in order, among those that `clip_times` knows; otherwise as `read_clip`."""
     path, start, end = row["path"], row.get("start_s") or 0.0, row.get("end_s")
-    known = frame_times(path, start=start, end=end)
-    chosen = evenly(known, count)
-    if not chosen:
-        raise VideoRangeError(path, start, f"no frame is shown from {start:.3f} s to {end} s")
     info = probe(path)
     size, box = fitted(info.width, info.height, row.get("crop"), max_side)
     x, y, width, height = box
