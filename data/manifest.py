@@ -18,9 +18,8 @@ Further columns are kept as they are.
 """
 
 import csv
-import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +46,8 @@ COLUMNS: dict[str, pa.DataType] = {
 }
 LEVELS = ("short", "medium", "dense")
 SUFFIXES = (".parquet", ".csv", ".jsonl")
-_PATH_NAMES = ("path", "file", "video", "file_name", "filename", "video_path", "clip")
-_CAPTION_NAMES = ("caption_original", "caption", "text", "prompt", "description")
+PATH_NAMES = ("path", "file", "video", "file_name", "filename", "video_path", "clip")
+CAPTION_NAMES = ("caption_original", "caption", "text", "prompt", "description")
 
 
 class ManifestError(ValueError):
@@ -99,12 +98,12 @@ def read_manifest(path: str | Path) -> list[dict[str, Any]]:
         return []
     found = list(dict.fromkeys(name for row in rows for name in row))
     by_name = {name.lower(): name for name in found}
-    path_column = next((by_name[name] for name in _PATH_NAMES if name in by_name), None)
-    caption_column = next((by_name[name] for name in _CAPTION_NAMES if name in by_name), None)
+    path_column = next((by_name[name] for name in PATH_NAMES if name in by_name), None)
+    caption_column = next((by_name[name] for name in CAPTION_NAMES if name in by_name), None)
     if path_column is None:
         raise ManifestError(
             f"{path} has the columns {', '.join(found)}; it needs one that names the files, called one of "
-            f"{', '.join(_PATH_NAMES)}"
+            f"{', '.join(PATH_NAMES)}"
         )
     normal = []
     for number, row in enumerate(rows, 1):
@@ -140,31 +139,52 @@ def _normal_row(row: dict[str, Any], path_column: str, caption_column: str | Non
     return normal
 
 
-def _read_table(path: Path) -> list[dict[str, Any]]:
-    if path.suffix == ".parquet":
-        try:
-            return pq.read_table(path).to_pylist()
-        except pa.ArrowInvalid as error:
-            raise ManifestError(f"{path} is no Parquet file: {error}") from error
-    if path.suffix == ".csv":
-        return list(csv.DictReader(io.StringIO(_read_text(path), newline="")))
-    if path.suffix == ".jsonl":
-        rows = []
-        for number, line in enumerate(_read_text(path).split("\n"), 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise ManifestError(f"line {number} of {path} is not JSON: {error}") from error
-                if not isinstance(row, dict):
-                    raise ManifestError(f"line {number} of {path} is a {type(row).__name__}; it needs an object")
-                rows.append(row)
-        return rows
-    raise ManifestError(f"{path} ends in {path.suffix!r}; a manifest ends in .parquet, .csv or .jsonl")
+def iter_table(path: Path) -> Iterator[dict[str, Any] | ManifestError]:
+    """Rows of anyone's table as they are, one at a time, in memory that does not grow with the table.
 
+    Args:
+        path: .parquet, .csv (with a header) or .jsonl (one object a line).
 
-def _read_text(path: Path) -> str:
+    Yields:
+        A row, or the error that stands in the place of a broken one; rows may follow it.
+    """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        if path.suffix == ".parquet":
+            with pq.ParquetFile(path) as table:
+                for batch in table.iter_batches(1024):
+                    yield from batch.to_pylist()
+        elif path.suffix == ".csv":
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                yield from csv.DictReader(file)
+        elif path.suffix == ".jsonl":
+            with path.open(encoding="utf-8-sig", newline="\n") as file:
+                for number, line in enumerate(file, 1):
+                    if line.strip():
+                        yield _json_row(line, number, path)
+        else:
+            yield ManifestError(f"{path} ends in {path.suffix!r}; a manifest ends in .parquet, .csv or .jsonl")
+    except pa.ArrowException as error:
+        yield ManifestError(f"{path} is no Parquet file: {error}")
+    except csv.Error as error:
+        yield ManifestError(f"{path} is no CSV file: {error}")
     except UnicodeDecodeError as error:
-        raise ManifestError(f"{path} is not UTF-8 text ({error}); save it as UTF-8") from None
+        yield ManifestError(f"{path} is not UTF-8 text ({error}); save it as UTF-8")
+
+
+def _json_row(line: str, number: int, path: Path) -> dict[str, Any] | ManifestError:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return ManifestError(f"line {number} of {path} is not JSON: {error}")
+    if not isinstance(row, dict):
+        return ManifestError(f"line {number} of {path} is a {type(row).__name__}; it needs an object")
+    return row
+
+
+def _read_table(path: Path) -> list[dict[str, Any]]:
+    rows = []
+    for row in iter_table(path):
+        if isinstance(row, ManifestError):
+            raise row
+        rows.append(row)
+    return rows
