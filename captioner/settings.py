@@ -4,9 +4,9 @@ A YAML file (`--config FILE`) or `section.key=value` on the command line changes
 `run` decide what the rows are: they are written into the dataset, and another value refuses to go on there.
 """
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from ..configs.schema import Section
 
@@ -29,6 +29,14 @@ class ShotSettings(Section):
     max_seconds: float = Field(default=10.0, gt=0)  # longer shots become several clips
     margin_seconds: float = Field(default=0.1, ge=0)  # left out on both sides of a cut, where frames mix
     letterbox: bool = True  # crop away black bars
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.max_seconds < self.min_seconds:
+            raise ValueError(
+                f"max_seconds is {self.max_seconds}; it needs to be at least min_seconds, {self.min_seconds}"
+            )
+        return self
 
 
 class SignalSettings(Section):
@@ -101,6 +109,9 @@ class DatasetSettings(Section):
     crf: int = Field(default=18, ge=0, le=51)  # quality of cut clips, H.264
     max_side: int | None = None  # pixels; larger clips are made smaller; None: as they are
     shard_mb: int = Field(default=256, gt=0)  # of WebDataset shards
+    # Up to this size in all, clips that were cut also lie in clips.parquet itself, so that `load_dataset` plays them
+    # wherever the folder is; 0: never.
+    embed_gb: float = Field(default=10.0, ge=0)
 
 
 class RunSettings(Section):
@@ -109,6 +120,7 @@ class RunSettings(Section):
     engine: Literal["local", "ray"] = "local"
     workers: int = Field(default=0, ge=0)  # 0: one a core
     batch_size: int = Field(default=8, gt=0)  # rows that are committed together
+    hang_seconds: float = Field(default=1800.0, gt=0)  # a row that keeps a worker process longer is set aside
     device: str = ""  # "": cuda if there is one, else cpu
     concurrency: int = Field(default=8, gt=0)  # requests in flight at an endpoint
     requests_per_minute: float | None = None

@@ -24,6 +24,11 @@ def nothing_to_tell(rows: list[Row], settings: CaptionSettings) -> dict[str, flo
     return {}
 
 
+def many_workers(settings: CaptionSettings) -> bool:
+    """As many as there are cores or GPUs."""
+    return False
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage that goes batch by batch.
@@ -31,7 +36,10 @@ class Stage:
     All functions are top-level ones, since worker processes and Ray actors receive them by name. `worker` is
     called once in each of those and may load a model; what it returns gets a batch of input rows and gives output
     rows, any number in any order. It is called from several threads if `runs_in` is "threads". A clip that cannot
-    be used becomes a row that says why; what is raised ends the run.
+    be used becomes a row that says why; what is raised ends the run. A process that crashes or hangs does not: its
+    batch is done again row by row in a fresh one, and the row that crashes or hangs that too becomes what `failed`
+    makes of it; without `failed`, a row of status "quarantined" with the reason, if the schema has these columns,
+    else nothing but an entry under "set_aside" in the batch's record.
     """
 
     name: str  # of its table, and the word of `kinema caption WORD DATASET`
@@ -41,6 +49,11 @@ class Stage:
     worker: Callable[[Path, CaptionSettings], Work]
     runs_in: Literal["processes", "threads"]  # decoders in processes; a model or an endpoint is shared by threads
     gpu: bool = False  # uses a GPU where there is one
+    batch_size: int | None = None  # rows that are committed together; None: settings.run.batch_size
+    one_worker: Callable[[CaptionSettings], bool] = (
+        many_workers  # one in the whole run: it counts requests or money
+    )
+    failed: Callable[[Row, str], list[Row]] | None = None  # of an input row whose decoder crashed or hung, and why
     tell: Callable[[list[Row], CaptionSettings], Mapping[str, float]] = (
         nothing_to_tell  # "rejects", "cost" of rows
     )
