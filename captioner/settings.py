@@ -109,8 +109,8 @@ class DatasetSettings(Section):
     crf: int = Field(default=18, ge=0, le=51)  # quality of cut clips, H.264
     max_side: int | None = None  # pixels; larger clips are made smaller; None: as they are
     shard_mb: int = Field(default=256, gt=0)  # of WebDataset shards
-    # Up to this size in all, clips that were cut also lie in clips.parquet itself, so that `load_dataset` plays them
-    # wherever the folder is; 0: never.
+    # Up to this size in all, clips that were cut also lie in clips.parquet itself, so that `load_dataset` plays
+    # them wherever the folder is; 0: never.
     embed_gb: float = Field(default=10.0, ge=0)
 
 
@@ -125,6 +125,7 @@ class RunSettings(Section):
     concurrency: int = Field(default=8, gt=0)  # requests in flight at an endpoint
     requests_per_minute: float | None = None
     max_retries: int = Field(default=6, ge=0)  # of a request that failed for a passing reason
+    request_seconds: float = Field(default=180.0, gt=0)  # an endpoint may take for an answer
     budget: float | None = None  # money; the run stops, resumable, before it is exceeded
     price_per_million_prompt: float = Field(default=0.0, ge=0)  # money a million tokens
     price_per_million_output: float = Field(default=0.0, ge=0)

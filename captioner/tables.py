@@ -62,6 +62,9 @@ SHOTS = pa.schema(
         "num_frames": pa.int64(),
         "codec": pa.string(),
         "crop": pa.list_(pa.int32()),  # x, y, width, height in displayed pixels without the bars; null: all
+        "letterbox": pa.float64(),  # share of the picture that the bars took, 0 to 1
+        "status": pa.string(),  # ok | quarantined
+        "reason": pa.string(),  # why it is quarantined
     }
 )
 
@@ -103,6 +106,21 @@ FILTERED = pa.schema(
         "reject_reasons": pa.list_(pa.string()),
         "duplicate_of": pa.string(),  # clip_id of the one that is kept
         "status": pa.string(),  # kept | rejected | quarantined
+    }
+)
+
+# What `media` writes, of clips that are kept: where a clip's pictures lie, and what lies there.
+MEDIA = pa.schema(
+    {
+        "clip_id": pa.string(),
+        "path": pa.string(),  # of a cut clip, in the dataset's folder; of a reference, the whole file's
+        "bytes": pa.int64(),  # of a cut clip
+        "width": pa.int32(),  # pixels
+        "height": pa.int32(),
+        "fps": pa.float64(),
+        "num_frames": pa.int64(),
+        "status": pa.string(),  # ok | quarantined
+        "reason": pa.string(),
     }
 )
 
