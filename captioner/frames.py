@@ -60,8 +60,8 @@ def read_frames(
     x, y, width, height = box
     frames, times, pts = [], [], []
     for run in _runs(known, chosen):
-        for still in _decoded(path, run, end, size):
-            frames.append(still.pixels()[y : y + height, x : x + width])
+        for still in _decoded(path, run, end):
+            frames.append(still.pixels(size)[y : y + height, x : x + width])
             times.append(still.time)
             pts.append(still.pts)
     if not frames:
@@ -108,10 +108,10 @@ def _runs(times: list[FrameTime], chosen: list[FrameTime]) -> Iterator[list[Fram
     yield run
 
 
-def _decoded(path: Any, wanted: list[FrameTime], end: float | None, size: tuple[int, int]) -> Iterator[Still]:
+def _decoded(path: Any, wanted: list[FrameTime], end: float | None) -> Iterator[Still]:
     """The frames that are shown from the wanted times on, each once."""
     index, still = 0, None
-    with closing(iter_stills(path, start=wanted[0].time, end=end, size=size)) as stills:
+    with closing(iter_stills(path, start=wanted[0].time, end=end)) as stills:
         for still in stills:
             used = still.time >= wanted[index].time - GRACE
             while index < len(wanted) and still.time >= wanted[index].time - GRACE:

@@ -6,8 +6,9 @@ with square pixels and turned as the file asks. High dynamic range is not tone-m
 
 import math
 import warnings
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -64,6 +65,7 @@ def read_video(
     fps: float | None = None,
     num_frames: int | None = None,
     size: tuple[int, int] | None = None,
+    crop: Sequence[int] | None = None,
     on_error: Literal["raise", "readable"] = "raise",
 ) -> Video:
     """Read part of a video file into memory.
@@ -76,6 +78,7 @@ def read_video(
             file's own frames, whatever their times.
         num_frames: at most this many frames; a shorter video gives fewer.
         size: (height, width) in pixels: frames are scaled to cover it, then cropped about their centre.
+        crop: x, y, width, height of the part of the picture that is read, in its own pixels; None: all of it.
         on_error: "raise", or "readable" to get what is before the damage, with a `VideoWarning`.
 
     Raises:
@@ -85,7 +88,7 @@ def read_video(
     """
     if num_frames is not None and num_frames < 1:
         raise ValueError(f"num_frames is {num_frames}; it needs to be at least 1")
-    reader = _Reader(path, start, end, fps, size, on_error)
+    reader = _Reader(path, start, end, fps, size, on_error, crop)
     pairs = list(islice(reader, num_frames))
     times = np.array([time for time, _ in pairs])
     average = reader.fps or (len(times) - 1) / max(times[-1] - times[0], GRACE) or 1.0
@@ -107,6 +110,7 @@ def iter_video(
     end: float | None = None,
     fps: float | None = None,
     size: tuple[int, int] | None = None,
+    crop: Sequence[int] | None = None,
     on_error: Literal["raise", "readable"] = "raise",
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Read a video frame by frame, in memory that does not grow with its length.
@@ -114,7 +118,7 @@ def iter_video(
     Yields:
         (seconds from the first frame, uint8 (H, W, 3)). Arguments and errors are those of `read_video`.
     """
-    return iter(_Reader(path, start, end, fps, size, on_error))
+    return iter(_Reader(path, start, end, fps, size, on_error, crop))
 
 
 @dataclass(frozen=True)
@@ -124,19 +128,18 @@ class Still:
     time: float  # seconds from the file's first frame
     pts: int  # the same in the stream's own clock and time base
     duration: float  # seconds it is shown for; the average if the file does not say
-    pixels: Callable[[], np.ndarray]  # () -> uint8 (H, W, 3)
+    time_base: Fraction  # seconds a unit of pts
+    pixels: Callable[[tuple[int, int] | None], np.ndarray]  # (height, width) or None -> uint8 (H, W, 3)
 
 
-def iter_stills(
-    path: str | Path, *, start: float = 0.0, end: float | None = None, size: tuple[int, int] | None = None
-) -> Generator[Still, None, None]:
-    """Read a video frame by frame, leaving it to the caller which frames become pixels.
+def iter_stills(path: str | Path, *, start: float = 0.0, end: float | None = None) -> Generator[Still, None, None]:
+    """Read a video frame by frame, leaving it to the caller which frames become pixels, and of what size.
 
     For looking at few frames of many: turning a frame into pixels can take longer than decoding it. `pixels` may
     be called later than the frame's turn, but what is kept keeps the decoded frame in memory. Arguments and errors
     are those of `read_video`, but that a part without a frame ends at once and is no error.
     """
-    return _Reader(path, start, end, None, size, "raise").stills()
+    return _Reader(path, start, end, None, None, "raise").stills()
 
 
 class _Reader:
@@ -150,6 +153,7 @@ class _Reader:
         fps: float | None,
         size: tuple[int, int] | None,
         on_error: str,
+        crop: Sequence[int] | None = None,
     ) -> None:
         if start < 0 or (end is not None and end <= start):
             raise ValueError(f"{path}: the part from {start} s to {end} s is empty; it needs 0 <= start < end")
@@ -160,7 +164,7 @@ class _Reader:
         if on_error not in ("raise", "readable"):
             raise ValueError(f'on_error is {on_error!r}; it needs to be "raise" or "readable"')
         self.path, self.start, self.end, self.rate = Path(path), start, end, fps
-        self.size, self.on_error = size, on_error
+        self.size, self.on_error, self.crop = size, on_error, crop
         self.fps: float | None = None
         self.metadata: dict[str, str] = {}
         self.has_audio = False
@@ -174,7 +178,7 @@ class _Reader:
         shown, pixels = None, np.empty(0)
         for time, frame in self._chosen():
             if converter is None:
-                converter = _Converter(frame, self.sample_aspect, self.metadata, self.size)
+                converter = _Converter(frame, self.sample_aspect, self.metadata, self.size, self.crop)
             if frame is not shown:
                 shown, pixels = frame, converter(frame)
             yield time, pixels
@@ -189,14 +193,18 @@ class _Reader:
 
     def stills(self) -> Generator[Still, None, None]:
         """The frames of the asked-for part, undecided."""
-        converter = None
+        converters: dict[tuple[int, int] | None, _Converter] = {}
+
+        def pixels(frame: Any, size: tuple[int, int] | None) -> np.ndarray:
+            if size not in converters:
+                converters[size] = _Converter(frame, self.sample_aspect, self.metadata, size)
+            return converters[size](frame)
+
         for time, frame in self._chosen():
-            if converter is None:
-                converter = _Converter(frame, self.sample_aspect, self.metadata, self.size)
-            tick = float(self.time_base)
-            pts = round(time / tick) if frame.pts is None else frame.pts
-            duration = (getattr(frame, "duration", 0) or 0) * tick or 1 / (self.fps or 25.0)
-            yield Still(time, pts, duration, partial(converter, frame))
+            base: Fraction = self.time_base
+            pts = round(time / base) if frame.pts is None else frame.pts
+            duration = float((getattr(frame, "duration", 0) or 0) * base) or 1 / (self.fps or 25.0)
+            yield Still(time, pts, duration, base, partial(pixels, frame))
 
     def _chosen(self) -> Iterator[tuple[float, Any]]:
         """The frames of the asked-for part, at their own times or at those of the asked-for rate."""
@@ -326,16 +334,27 @@ class _Converter:
     """Decoded frames as uint8 (H, W, 3) arrays of one size."""
 
     def __init__(
-        self, frame: Any, sample_aspect: Any, metadata: dict[str, str], size: tuple[int, int] | None
+        self,
+        frame: Any,
+        sample_aspect: Any,
+        metadata: dict[str, str],
+        size: tuple[int, int] | None,
+        crop: Sequence[int] | None = None,
     ) -> None:
         self.turn: Orientation = orientation(frame)
         whole = display_size(frame, sample_aspect, {})
         shown = display_size(frame, sample_aspect, metadata)  # less than the whole where sides were padded
-        self.output = size or shown
-        scale = max(out / side for out, side in zip(self.output, shown))
-        visible = [max(out, round(side * scale)) for out, side in zip(self.output, shown)]
-        self.corner = [(side - out) // 2 for side, out in zip(visible, self.output)]
-        rows, columns = (side + round(scale * (w - s)) for side, w, s in zip(visible, whole, shown))
+        left, top, width, height = crop or (0, 0, shown[1], shown[0])
+        if min(left, top) < 0 or min(width, height) < 1 or left + width > shown[1] or top + height > shown[0]:
+            raise ValueError(f"crop is {crop}; it needs to lie in a picture of {shown[1]}x{shown[0]} pixels")
+        part = (height, width)
+        self.output = size or part
+        scale = max(out / side for out, side in zip(self.output, part))
+        visible = [max(out, round(side * scale)) for out, side in zip(self.output, part)]
+        before = [round(scale * top), round(scale * left)]
+        behind = [round(scale * (all_ - first - side)) for all_, first, side in zip(whole, (top, left), part)]
+        self.corner = [first + (side - out) // 2 for first, side, out in zip(before, visible, self.output)]
+        rows, columns = (first + side + last for first, side, last in zip(before, visible, behind))
         self.scaled = (columns, rows) if self.turn.transpose else (rows, columns)
         self.scaler = VideoReformatter()
 
