@@ -233,7 +233,7 @@ def facts_of_diorama(text: str) -> Facts:
     """
     things: dict[tuple[str, str], int] = {}
     actions: dict[str, None] = {}
-    facts: dict[str, str] = {}
+    facts: dict[str, Any] = {}
     for part in map(str.strip, text.split(",")):
         if part.startswith("camera "):
             facts["camera"] = part.removeprefix("camera ")

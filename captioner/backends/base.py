@@ -8,6 +8,7 @@ import hashlib
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from ..facts import Facts
@@ -28,7 +29,6 @@ class Request:
     levels: tuple[str, ...]  # ("structured",), or some of PROSE
     frames: "ClipFrames | None" = None  # None: a text model writes from the facts alone
     facts: Facts | None = None  # that the prose must keep to
-    original: str = ""  # the clip's original caption, which may be wrong
     seed: int = 0  # of this attempt at this clip; nothing else may decide what is drawn
     temperature: float = 0.0  # 0 is greedy
 
@@ -46,6 +46,7 @@ class Answer:
     prompt_tokens: int = 0
     output_tokens: int = 0
     latency_ms: float = 0.0
+    refused: tuple[str, ...] = ()  # parameters of sampling that the server does not take
 
 
 class Backend(Protocol):
@@ -55,6 +56,8 @@ class Backend(Protocol):
     model: str
     revision: str  # of the weights: a fingerprint, a commit, or "" where an endpoint does not say
     num_frames: int | None  # it wants exactly so many frames; None: as configured
+    temperature: float | None  # that it draws with, if not the one asked for
+    sees: bool  # False: it writes from facts alone
     one_call_for_all_levels: bool  # False: a request has one level
 
     def write(self, requests: list[Request]) -> list[Answer]:
@@ -75,3 +78,21 @@ def prompt(name: str) -> str:
 def sha(name: str) -> str:
     """Digest of a template, for the rows that it made."""
     return hashlib.sha256(prompt(name).encode()).hexdigest()[:16]
+
+
+def shown(model: str) -> str:
+    """A model's name for rows: of a folder its own name, since paths are nobody's business."""
+    return Path(model).resolve().name if model and Path(model).is_dir() else model
+
+
+@cache
+def fingerprint(folder: Path) -> str:
+    """Digest of the files of a model's folder that decide what it says."""
+    digest = hashlib.blake2b(digest_size=16)
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".json", ".safetensors", ".bin", ".pt", ".txt", ".jinja", ".model") and path.is_file():
+            digest.update(path.relative_to(folder).as_posix().encode())
+            with path.open("rb") as file:
+                while block := file.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()

@@ -1,0 +1,252 @@
+"""Calls of an OpenAI-compatible endpoint that outlive its bad days: paced, retried, within a budget.
+
+    CaptionError
+    ├── BudgetExceeded    the next request could cost more than is left
+    ├── EndpointDown      all retries failed for reasons that pass
+    └── EndpointRefused   the address, key or model is wrong; no retry would help
+
+What is wrong with one request alone (a clip the server's filter blocks, a context that is too long) is no
+exception but a `Refusal`, for that clip's row.
+"""
+
+import email.utils
+import random
+import threading
+import time
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import httpx
+
+from ..commits import CaptionError
+from ..cost import Meter
+from ..settings import RunSettings
+
+LONGEST_WAIT = 60.0  # seconds between two tries, where the server does not say
+LONGEST_OBEYED = 900.0  # seconds of Retry-After
+FIRST_REFUSALS = 8  # so many requests refused and none answered: it is the settings, not the clips
+PASSING = frozenset((408, 409, 425, 429))  # and all from 500 on
+SETTINGS_WRONG = frozenset((401, 402, 403, 404, 405))
+# Parameters some servers do not know, and what is sent in their place.
+OPTIONAL = {"response_format": None, "seed": None, "top_p": None, "temperature": None}
+OPTIONAL |= {"max_tokens": "max_completion_tokens"}
+BLOCKED = (
+    "content_filter",
+    "content_policy",
+    "content management policy",
+    "content policy",
+    "safety",
+    "moderation",
+)
+
+
+class EndpointDown(CaptionError):
+    """An endpoint did not answer however often it was asked."""
+
+
+class EndpointRefused(CaptionError):
+    """An endpoint that will not answer this configuration."""
+
+
+class Stopped(CaptionError):
+    """This request was given up because another one ended the run."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why the server would not answer one request."""
+
+    status: Literal["blocked", "error"]
+    error: str
+
+
+class Endpoint:
+    """`POST base_url/chat/completions`, from any number of threads.
+
+    Args:
+        base_url: up to and with "/v1".
+        api_key: sent, and written nowhere.
+        meter: of the budget.
+        first_wait: seconds before the first retry, at most; each next one at most twice that (full jitter:
+            Brooker, "Exponential Backoff and Jitter", 2015).
+    """
+
+    def __init__(
+        self, base_url: str, api_key: str, run: RunSettings, meter: Meter, *, first_wait: float = 0.5
+    ) -> None:
+        self.url = base_url.rstrip("/") + "/chat/completions"
+        self.run, self.meter, self.first_wait = run, meter, first_wait
+        headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+        limits = httpx.Limits(max_connections=run.concurrency, max_keepalive_connections=run.concurrency)
+        timeout = httpx.Timeout(run.request_seconds, connect=min(30.0, run.request_seconds))
+        self.client = httpx.Client(headers=headers, limits=limits, timeout=timeout)
+        self.refused: set[str] = set()  # of OPTIONAL, remembered for all requests to come
+        self.lock = threading.Lock()
+        self.next_slot = 0.0  # monotonic time before which no request may start
+        self.answered = self.turned_away = 0
+        self.highest_prompt = 0.0  # tokens that a prompt took, as a multiple of what was guessed
+        self.stop = threading.Event()
+
+    def ask(self, body: dict[str, Any], prompt_tokens: int) -> dict[str, Any] | Refusal:
+        """The server's answer to a chat request.
+
+        Args:
+            body: of the request.
+            prompt_tokens: about so many, for the budget.
+
+        Raises:
+            BudgetExceeded, EndpointDown, EndpointRefused, Stopped: see above.
+        """
+        tried: list[str] = []
+        answered_before = self.answered
+        wait = 0.0
+        while len(tried) <= self.run.max_retries:
+            self._pause(wait)
+            output_tokens = body.get("max_tokens") or 0
+            reserved = self.meter.reserve(prompt_tokens * max(2.0, 1.25 * self.highest_prompt), output_tokens)
+            without = frozenset(self.refused)
+            try:
+                response = self.client.post(self.url, json=self._accepted(body))
+                answer = response.json() if response.status_code == 200 else None
+            except (httpx.TransportError, ValueError) as error:
+                # It may have been answered, and counted, on the way: what was put aside stays so.
+                tried.append(_said(error))
+                wait = self._backoff(len(tried))
+                continue
+            code = response.status_code
+            if isinstance(answer, dict) and answer.get("choices"):
+                self._note_answer(answer, prompt_tokens, reserved)
+                return answer
+            self.meter.settle(reserved, 0, 0)
+            words = _words(response)
+            if code in PASSING or code >= 500 or code == 200:
+                tried.append(f"{code} {words}".strip())
+                wait = max(self._backoff(len(tried)), _retry_after(response))
+                if code == 429:
+                    self._hold_all(_retry_after(response))
+                continue
+            wait = 0.0
+            if code in (400, 422) and self._drop_parameter(words, body, without):
+                continue
+            return self._refuse(code, words)
+        if self.answered > answered_before and not any(each.startswith("429") for each in tried):
+            # Others were answered meanwhile, so it is this request that the server cannot bear.
+            return Refusal("error", f"no answer after {len(tried)} tries, while others had theirs: {tried[-1]}")
+        raise EndpointDown(
+            f"{self.url} did not answer after {len(tried)} tries: {_counted(tried)}. Finished captions are kept; "
+            "once it answers again, the same command goes on"
+        )
+
+    def give_up(self) -> None:
+        """Let requests that wait raise `Stopped`."""
+        self.stop.set()
+
+    def _accepted(self, body: dict[str, Any]) -> dict[str, Any]:
+        sent = {name: value for name, value in body.items() if name not in self.refused}
+        for name in self.refused & body.keys():
+            if (instead := OPTIONAL[name]) is not None:
+                sent[instead] = body[name]
+        return sent
+
+    def _drop_parameter(self, words: str, body: dict[str, Any], without: frozenset[str]) -> bool:
+        """Whether a refusal names a parameter that can be left out; it is, from now on."""
+        with self.lock:
+            if self.refused != without:
+                return True  # another request has just found one: try again without it
+            named = [
+                name
+                for name in OPTIONAL
+                if name in body and name not in self.refused and (name in words or name.replace("_", " ") in words)
+            ]
+            if "guided" in words or "json_schema" in words or "structured output" in words.lower():
+                named += [name for name in ("response_format",) if name in body and name not in self.refused]
+            self.refused.update(named[:1])
+            return bool(named)
+
+    def _refuse(self, code: int, words: str) -> Refusal:
+        lower = words.lower()
+        if any(sign in lower for sign in BLOCKED):
+            return Refusal("blocked", f"{code} {words}")
+        if code in SETTINGS_WRONG:
+            self.give_up()
+            raise EndpointRefused(
+                f"{self.url} answered {code} {words}\nCheck captions.base_url, captions.model and the key in the "
+                "environment variable that captions.api_key_env names. Finished captions are kept, and the same "
+                "command goes on"
+            )
+        with self.lock:
+            self.turned_away += 1
+            hopeless = not self.answered and self.turned_away >= FIRST_REFUSALS
+        if hopeless:
+            self.give_up()
+            raise EndpointRefused(
+                f"{self.url} refused the first {FIRST_REFUSALS} requests, the last with {code} {words}\nDoes "
+                "the model take pictures, and so many of them (captions.num_frames, captions.max_side)?"
+            )
+        return Refusal("error", f"{code} {words}")
+
+    def _note_answer(self, answer: dict[str, Any], guessed: int, reserved: float) -> None:
+        usage = answer.get("usage") or {}
+        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        with self.lock:
+            self.answered += 1
+            if prompt and guessed:
+                self.highest_prompt = max(self.highest_prompt, prompt / guessed)
+        if prompt is not None:  # a server that does not tell is taken at its worst
+            self.meter.settle(reserved, prompt, output or 0)
+
+    def _backoff(self, tries: int) -> float:
+        return random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2 ** (tries - 1)))
+
+    def _hold_all(self, seconds: float) -> None:
+        with self.lock:
+            self.next_slot = max(self.next_slot, time.monotonic() + seconds)
+
+    def _pause(self, seconds: float) -> None:
+        """Wait for a retry's time, and then for this request's turn under the rate limit."""
+        stopped = self.stop.wait(seconds)
+        with self.lock:
+            now = time.monotonic()
+            start = max(now, self.next_slot)
+            if self.run.requests_per_minute:
+                self.next_slot = start + 60 / self.run.requests_per_minute
+        if stopped or self.stop.wait(start - now):
+            raise Stopped("given up, since another request ended the run")
+
+
+def _retry_after(response: httpx.Response) -> float:
+    """Seconds that the server asks for; 0 if it does not."""
+    value = response.headers.get("retry-after")
+    if value is None:
+        return 0.0
+    try:
+        seconds = float(value)
+    except ValueError:
+        date = email.utils.parsedate_tz(value)
+        seconds = email.utils.mktime_tz(date) - time.time() if date else 0.0
+    return min(max(seconds, 0.0), LONGEST_OBEYED)
+
+
+def _words(response: httpx.Response) -> str:
+    """What an error response says, in a line."""
+    try:
+        found: Any = response.json()
+    except ValueError:
+        return " ".join(response.text.split())[:300]
+    if isinstance(found, dict):
+        found = found.get("error", found)
+    if isinstance(found, dict):
+        parts = [found.get("message") or found.get("detail"), found.get("code"), found.get("param")]
+        found = " ".join(str(part) for part in parts if part) or found
+    return " ".join(str(found).split())[:300]
+
+
+def _said(error: Exception) -> str:
+    if isinstance(error, httpx.TimeoutException):
+        return "no answer in time"
+    return " ".join(f"{type(error).__name__} {error}".split())[:200]
+
+
+def _counted(tried: list[str]) -> str:
+    counts = {each: tried.count(each) for each in tried}
+    return "; ".join(f"{count}× {each}" if count > 1 else each for each, count in counts.items())

@@ -1,0 +1,132 @@
+"""What captions cost: tokens to money, an estimate before the start, and a budget that is never exceeded."""
+
+import fcntl
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from .commits import CaptionError
+from .settings import CaptionSettings, RunSettings
+
+# Before there is an answer to measure. Most models cut a picture into patches of 14 pixels and join four of them.
+PATCH, JOINED = 14, 4
+PROMPT_TOKENS = 420  # of our words in a prompt, the facts among them
+ANSWER_TOKENS = 280  # of facts, or of captions at three levels
+
+
+class BudgetExceeded(CaptionError):
+    """The next request could cost more than is left of `run.budget`."""
+
+
+def price(prompt_tokens: float, output_tokens: float, run: RunSettings) -> float:
+    """Money for so many tokens."""
+    prompt = prompt_tokens * run.price_per_million_prompt
+    return (prompt + output_tokens * run.price_per_million_output) / 1e6
+
+
+def cost(rows: Iterable[Mapping[str, Any]], run: RunSettings) -> float:
+    """Money that rows of the captions table cost, failed attempts among them."""
+    pairs = [(row.get("prompt_tokens") or 0, row.get("output_tokens") or 0) for row in rows]
+    return price(sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs), run)
+
+
+def picture_tokens(width: int, height: int) -> int:
+    """Tokens of one frame, about: models differ by a factor of two."""
+    return -(-width // PATCH) * -(-height // PATCH) // JOINED + 2
+
+
+def estimate(clips: int, settings: CaptionSettings) -> str:
+    """What captioning so many clips will take, in a line; "" where nothing is paid by the token.
+
+    Retries are not in it, since nobody knows them.
+    """
+    writing, run = settings.captions, settings.run
+    paid_frames, paid_words = writing.backend == "openai", bool(writing.densify_base_url)
+    if not (paid_frames or paid_words):
+        return ""
+    side = writing.max_side
+    frames = writing.num_frames * picture_tokens(side, side * 9 // 16)
+    calls = (2 * paid_frames) - (1 if paid_frames and writing.densify_model else 0)
+    prompt = calls * (PROMPT_TOKENS + frames) + PROMPT_TOKENS * paid_words
+    output = ANSWER_TOKENS * (calls + paid_words)
+    tokens = f"about {clips} clips × {round(prompt, -2)} prompt and {output} output tokens"
+    if not (run.price_per_million_prompt or run.price_per_million_output):
+        return f"{tokens}; what they cost is unknown, since run.price_per_million_prompt and _output are 0"
+    money = price(clips * prompt, clips * output, run)
+    limit = f", of a budget of {run.budget:g}" if run.budget is not None else ""
+    return f"{tokens} ≈ {money:.3g} in all{limit}"
+
+
+class Meter:
+    """Keeps the money of all workers of a dataset below its budget.
+
+    What a request could cost at most is put aside before it is sent, and settled when its answer tells what it
+    did cost. The sum is a small file in the dataset, locked while it is changed, so that it holds for several
+    processes and outlives a kill; a request that was killed in flight stays counted at its worst.
+
+    Args:
+        ledger: that file; None counts in memory, for one process.
+        run: with the budget and the prices.
+
+    Raises:
+        CaptionError: there is a budget, but no prices.
+    """
+
+    def __init__(self, ledger: Path | None, run: RunSettings) -> None:
+        self.ledger, self.run, self.memory = ledger, run, 0.0
+        if run.budget is not None and not (run.price_per_million_prompt or run.price_per_million_output):
+            raise CaptionError(
+                f"run.budget is {run.budget:g}, but what tokens cost is not known; set "
+                "run.price_per_million_prompt and run.price_per_million_output"
+            )
+        if ledger is not None and run.budget is not None:
+            ledger.parent.mkdir(parents=True, exist_ok=True)
+
+    def reserve(self, prompt_tokens: float, output_tokens: float) -> float:
+        """Put aside what a request costs at most; gives that sum.
+
+        Raises:
+            BudgetExceeded: it is more than is left; nothing is put aside.
+        """
+        worst = price(prompt_tokens, output_tokens, self.run)
+        if self.run.budget is None:
+            return 0.0
+        with self._spent() as spent:
+            if spent[0] + worst > self.run.budget:
+                raise BudgetExceeded(
+                    f"the next request could cost {worst:.4g}, and {spent[0]:.4g} of the budget of "
+                    f"{self.run.budget:g} is spent; finished captions are kept, and the same command goes on "
+                    "with a higher run.budget"
+                )
+            spent[0] += worst
+        return worst
+
+    def settle(self, reserved: float, prompt_tokens: float, output_tokens: float) -> None:
+        """Put back what a request did not cost."""
+        if self.run.budget is None:
+            return
+        with self._spent() as spent:
+            spent[0] += price(prompt_tokens, output_tokens, self.run) - reserved
+
+    @contextmanager
+    def _spent(self) -> Iterator[list[float]]:
+        """The sum so far, to be changed in place, while nobody else can."""
+        if self.ledger is None:
+            box = [self.memory]
+            yield box
+            self.memory = box[0]
+            return
+        with self.ledger.open("a+", encoding="utf-8") as file:  # closing it unlocks it
+            fcntl.flock(file, fcntl.LOCK_EX)
+            file.seek(0)
+            text = file.read()
+            box = [float(json.loads(text)["spent"]) if text else 0.0]
+            before = box[0]
+            yield box
+            if box[0] != before:
+                file.seek(0)
+                file.truncate()
+                file.write(json.dumps({"spent": box[0]}))
+                file.flush()
