@@ -47,6 +47,9 @@ class _Parser(argparse.ArgumentParser):
                 at = words.index(option)
                 words[at : at + 2] = [f"{option}={words[at + 1]}"]
         namespace, rest = super().parse_known_args(words, namespace)
+        if getattr(namespace, "words", None) is not None:  # of caption: words also after options
+            namespace.words += [word for word in rest if not word.startswith("-")]
+            rest = [word for word in rest if word.startswith("-")]
         if len(rest) == 1 and not rest[0].startswith("-") and getattr(namespace, "prompt", None) == "":
             namespace.prompt = rest.pop()
         return namespace, rest
@@ -96,11 +99,7 @@ def build_parser() -> argparse.ArgumentParser:
     corpus.add_argument("--fps", type=float, default=8.0)
     corpus.add_argument("--workers", type=int, default=None, help="processes (default: one a core)")
 
-    caption = commands.add_parser("caption", help="caption a folder of videos densely, with scores")
-    caption.add_argument("source", type=Path)
-    caption.add_argument("--out", type=Path, required=True)
-    caption.add_argument("--captioner", type=Path, default=None, help="default: the packaged captioner")
-    caption.add_argument("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    _add_caption(commands)
 
     evaluate = commands.add_parser("eval", help="let a checkpoint sit the exam: does it do what prompts say?")
     evaluate.add_argument("checkpoint", nargs="*", help="one, or two to compare (default: the packaged one)")
@@ -227,6 +226,55 @@ def _add_making(commands: Any) -> None:
     stream.add_argument("--context-noise", type=float, default=None, help="noise level at which it sees them")
     stream.add_argument("--block", type=int, default=None, help="latent frames that are made together")
     _add_sampling(stream, aspect=True, fit=True, num=False)
+
+
+def _add_caption(commands: Any) -> None:
+    caption = commands.add_parser(
+        "caption",
+        help="turn videos into a captioned, scored dataset that can be trained on",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        usage="kinema caption SOURCE --out DATASET [section.key=value …]\n"
+        "       kinema caption STAGE DATASET\n"
+        "       kinema caption report|review DATASET",
+        description="Turn videos into a captioned, scored dataset that can be trained on.\n\n"
+        "  kinema caption videos --out dataset       all stages; the same command goes on after a kill\n"
+        "  kinema caption --out dataset              go on with the dataset's own source and settings\n"
+        "  kinema caption ingest videos --out dataset\n"
+        "  kinema caption shots dataset              one stage alone, of: shots, signals, filters, captions,\n"
+        "                                            checks, media, dataset\n"
+        "  kinema caption report dataset             report.html: histograms, funnel, kept and rejected clips\n"
+        "  kinema caption review dataset             a screen to edit, accept and reject captions",
+        epilog="A setting is section.key=value, such as shots.max_seconds=6 or filters.max_text_area=0.05; the\n"
+        "dataset's config.yaml lists all of them. A dataset keeps the settings it was begun with: others are\n"
+        "refused there, unless --redo says from which stage on they hold.",
+    )
+    add = caption.add_argument
+    add(
+        "words", nargs="*", metavar="SOURCE",
+        help="a folder, file list, glob, fsspec URL (s3://…), or manifest (Parquet, CSV, JSONL)",
+    )  # fmt: skip
+    add("--out", type=Path, default=None, metavar="DATASET", help="folder of the dataset, outside of the source")
+    add("--config", type=Path, default=None, metavar="FILE", help="settings as YAML, by section")
+    add("--redo", default=None, metavar="STAGE", help="make this stage and what follows from it anew")
+    writer = caption.add_argument_group("who writes the captions")
+    add = writer.add_argument
+    add(
+        "--backend", choices=["captioner", "transformers", "openai", "open_clip"], default=None,
+        help="our captioner (default; it knows the built-in world only), a transformers vision-language model, "
+        "any OpenAI-compatible endpoint, or an open_clip CoCa",
+    )  # fmt: skip
+    add("--model", default=None, help="name or folder of its model")
+    add("--base-url", default=None, metavar="URL", help="of the endpoint; implies --backend openai")
+    add("--captioner", type=Path, default=None, metavar="DIR", help="another model for our captioner")
+    add("--budget", type=float, default=None, metavar="MONEY", help="stop, resumable, before spending more")
+    run = caption.add_argument_group("how the work is done")
+    add = run.add_argument
+    add("--engine", choices=["local", "ray"], default=None, help="this machine (default), or Ray: kinema[ray]")
+    add("--workers", type=int, default=None, help="default: one a core")
+    add("--device", default=None, help="cpu, cuda, cuda:1 (default: cuda if there is one)")
+    review = caption.add_argument_group("review")
+    review.add_argument("--reviewer", default=None, metavar="NAME", help="who reviews (default: your user name)")
+    review.add_argument("--port", type=int, default=None, help="of the screen (default: a free one)")
 
 
 def _add_pictures(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,10 @@ two loses one batch's work and leaves no row twice.
     DATASET/stages/NAME/PART.json       record: the ids of the input rows, counts, seconds, the part's digest
     DATASET/stages/NAME/whole.json      record of a table that is made as a whole; it names its one part
     DATASET/.lock                       held by the one run that is at work
-    DATASET/.run                        that run's name; a commit holds it shared, and is refused under another name
+    DATASET/.run                        that run's name; a commit locks it, and is refused under another name
 
-A process that outlives its killed run may still be computing when the next run begins. It can commit nothing there:
-the next run has written its own name into .run.
+A process that outlives its killed run may still be computing when the next run begins. It can commit nothing
+there: the next run has written its own name into .run.
 """
 
 import errno
@@ -19,6 +19,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -198,7 +199,9 @@ def begin_run(dataset: Path, patience: float = PATIENCE) -> Fence:
         file.flush()
         os.fsync(file.fileno())
         for folder in (dataset / "stages").glob("*"):
-            if folder.is_dir():
+            if folder.name.startswith("."):
+                shutil.rmtree(folder, ignore_errors=True)  # somebody's scratch
+            elif folder.is_dir():
                 StageTable(dataset, folder.name, pa.schema([])).sweep()
     return Fence(dataset, run)
 

@@ -34,6 +34,7 @@ class StageReport:
     before: int = 0  # input rows that were done already
     pending: int = 0  # input rows that were not
     done: Receipt = field(default_factory=Receipt)  # what was done of those
+    result: Any = None  # what a stage over whole tables returned, if it ran
 
 
 class Engine(Protocol):
@@ -203,6 +204,8 @@ def show_progress(report: StageReport, job: Job, receipts: Iterable[Receipt]) ->
     spent = 0.0
     for record in job.table.records() if report.before else ():
         spent += record.get("told", {}).get("cost", 0.0)
+    if ahead := job.stage.announce(report.pending, job.settings):
+        sys.stderr.write(f"{job.stage.name}: {ahead}\n")
     unit = "file" if job.stage.key == "source_key" else "clip"
     with tqdm(total=report.pending, desc=job.stage.name, unit=unit, dynamic_ncols=True, file=sys.stderr) as line:
         for receipt in receipts:

@@ -1,4 +1,4 @@
-"""The input rows of a stage that are still to be done, on disk in the order they came, so that memory stays flat."""
+"""The input rows of a stage that are still to be done: on disk, in the order they came, so that memory is flat."""
 
 import pickle
 import threading

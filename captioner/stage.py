@@ -24,6 +24,11 @@ def nothing_to_tell(rows: list[Row], settings: CaptionSettings) -> dict[str, flo
     return {}
 
 
+def nothing_to_say(rows: int, settings: CaptionSettings) -> str:
+    """Nothing before the work."""
+    return ""
+
+
 def many_workers(settings: CaptionSettings) -> bool:
     """As many as there are cores or GPUs."""
     return False
@@ -52,6 +57,9 @@ class Stage:
     batch_size: int | None = None  # rows that are committed together; None: settings.run.batch_size
     one_worker: Callable[[CaptionSettings], bool] = (
         many_workers  # one in the whole run: it counts requests or money
+    )
+    announce: Callable[[int, CaptionSettings], str] = (
+        nothing_to_say  # a line before so many rows are begun; "": none
     )
     failed: Callable[[Row, str], list[Row]] | None = None  # of an input row whose decoder crashed or hung, and why
     tell: Callable[[list[Row], CaptionSettings], Mapping[str, float]] = (

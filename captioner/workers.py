@@ -1,7 +1,7 @@
 """One batch, worked on and committed; and the processes that do it where a decoder may crash or hang.
 
-A process is a fresh interpreter that needs nothing of the program which starts it: a script without a main guard, a
-notebook and a Ray actor all can. It ends with that program, at once.
+A process is a fresh interpreter that needs nothing of the program which starts it: a script without a main guard,
+a notebook and a Ray actor all can. It ends with that program, at once.
 """
 
 import contextlib
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any
 
-from .commits import CaptionError, Fence, StageTable
+from .commits import CaptionError, Fence, StageTable, explained_if_full
 from .settings import CaptionSettings
 from .stage import Stage, Work
 from .tables import Row
@@ -74,7 +74,8 @@ def do_batch(job: Job, work: Work, rows: list[Row]) -> Receipt:
         Exception: whatever the stage's function raised.
     """
     begin = time.perf_counter()
-    made = work(rows)
+    with explained_if_full(job.fence.dataset):
+        made = work(rows)
     told = {name: float(value) for name, value in job.stage.tell(made, job.settings).items()}
     return _commit(job, rows, made, {"seconds": round(time.perf_counter() - begin, 6), "told": told})
 

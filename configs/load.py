@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 from .schema import Config
 
 CONFIG_DIR = Path(__file__).parent
+Settings = TypeVar("Settings", bound=BaseModel)
 
 
 class ConfigError(ValueError):
@@ -38,29 +39,48 @@ def load_config(name: str | Path, overrides: Iterable[str] = ()) -> Config:
         path = Path(name)
     if not path.is_file():
         raise ConfigError(f"no preset or file named {str(name)!r}; the presets are {', '.join(preset_names())}")
-    values = yaml.safe_load(path.read_text()) or {}
-    values = json.loads(json.dumps(values))  # an override must not reach a section's YAML alias
+    return read_settings(path, Config, overrides)
+
+
+def read_settings(path: Path | None, model: type[Settings], overrides: Iterable[str] = ()) -> Settings:
+    """Settings of any kind, from a YAML file or from the defaults, with `key=value` overrides applied.
+
+    Args:
+        path: of the YAML file; None: every setting has its default.
+        model: their pydantic class.
+        overrides: strings such as "section.key=5"; the value is read as YAML.
+
+    Raises:
+        ConfigError: a file that is no YAML, an unknown key (the nearest is named) or a value out of range.
+    """
+    try:
+        values = (yaml.safe_load(path.read_text(encoding="utf-8")) if path is not None else None) or {}
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds no sections; an example:\n{_example(model)}")
+    values = json.loads(json.dumps(values, default=str))  # an override must not reach a section's YAML alias
     for override in overrides:
-        _apply(values, override)
-    unknown = list(_unknown_keys(values, Config))
+        _apply(values, override, model)
+    unknown = list(_unknown_keys(values, model, model))
     if unknown:
         raise ConfigError("; ".join(unknown))
     try:
-        return Config.model_validate(values)
+        return model.model_validate(values)
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc'])) or 'config'}: {e['msg']}" for e in error.errors())
-        raise ConfigError(f"{path.name}: " + "; ".join(problems)) from None
+        raise ConfigError(f"{path.name + ': ' if path else ''}" + "; ".join(problems)) from None
 
 
-def dump_config(config: Config) -> str:
-    """The resolved configuration as YAML that `load_config` reads back to an equal `Config`."""
+def dump_config(config: BaseModel) -> str:
+    """The resolved configuration as YAML that `load_config` or `read_settings` reads back to an equal one."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, default_flow_style=None, width=100)
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str, model: type[BaseModel] = Config) -> None:
     key, equals, text = override.partition("=")
     if not equals or not key:
-        raise ConfigError(f"override {override!r} is not key=value; an example: train.vae.steps=200")
+        raise ConfigError(f"override {override!r} is not key=value; an example: {_example(model)}")
     *parents, last = key.split(".")
     for parent in parents:
         values = values.setdefault(parent, {})
@@ -72,17 +92,27 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"override {override!r}: the value is not YAML: {error}") from None
 
 
-def _unknown_keys(values: Any, model: type[BaseModel], prefix: str = "") -> Iterable[str]:
+def _example(model: type[BaseModel]) -> str:
+    if model is Config:
+        return "train.vae.steps=200"
+    key = next(iter(_known_keys(model)))
+    value: Any = model()
+    for name in key.split("."):
+        value = getattr(value, name)
+    return f"{key}={value}"
+
+
+def _unknown_keys(values: Any, model: type[BaseModel], root: type[BaseModel], prefix: str = "") -> Iterable[str]:
     if not isinstance(values, Mapping):
         return
     for key, value in values.items():
         field = model.model_fields.get(key)
         if field is None:
             for path in _paths(value, f"{prefix}{key}"):
-                near = get_close_matches(path, list(_known_keys(Config)), n=1, cutoff=0.0)
+                near = get_close_matches(path, list(_known_keys(root)), n=1, cutoff=0.0)
                 yield f"unknown key {path}; did you mean {near[0]}?"
         elif isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            yield from _unknown_keys(value, field.annotation, f"{prefix}{key}.")
+            yield from _unknown_keys(value, field.annotation, root, f"{prefix}{key}.")
 
 
 def _paths(value: Any, prefix: str) -> Iterable[str]:

@@ -1,6 +1,6 @@
 """Stages small enough to kill a hundred times: numbers, their squares, the sum. Worker processes import this file.
 
-DATASET/toy.json says how many there are and which of them misbehave; every call of a worker adds a line to calls.log.
+DATASET/.toy.json says how many there are and which of them misbehave; each row a worker is given is noted in a log.
 """
 
 import json
@@ -20,21 +20,21 @@ TOTAL = pa.schema({"total": pa.int64()})
 
 def prepare(dataset, count, **wishes):
     dataset.mkdir(parents=True, exist_ok=True)
-    (dataset / "toy.json").write_text(json.dumps({"count": count, **wishes}))
+    (dataset / ".toy.json").write_text(json.dumps({"count": count, **wishes}))
 
 
 def wishes_of(dataset):
-    return json.loads((dataset / "toy.json").read_text())
+    return json.loads((dataset / ".toy.json").read_text())
 
 
 def calls(dataset, stage):
     """Every row a worker was ever given, in the order they were begun."""
-    path = dataset / f"{stage}.log"
+    path = dataset / f".{stage}.log"
     return path.read_text().split() if path.is_file() else []
 
 
 def _note(dataset, stage, names):
-    handle = os.open(dataset / f"{stage}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    handle = os.open(dataset / f".{stage}.log", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(handle, "".join(f"{name}\n" for name in names).encode())
     os.close(handle)
 

@@ -1,0 +1,131 @@
+"""What a dataset holds by now, in the lines that end a run; counted from the stages' tables."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from .commits import StageTable
+from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS, SOURCES
+
+FILES = ("report.html", "sheet.png", "clips.parquet", "captions.parquet", "README.md", "quarantine.jsonl")
+MOST = 0.5  # share of clips out of domain, above which other backends are named
+REASONS = 3  # that are shown
+
+
+@dataclass
+class Summary:
+    """Counts of a dataset."""
+
+    files: Counter[str] = field(default_factory=Counter)  # by status of ingest
+    reasons: Counter[str] = field(default_factory=Counter)  # why files are quarantined
+    clips: int = 0
+    filtered: Counter[str] = field(default_factory=Counter)  # clips, by status of filters
+    rejects: Counter[str] = field(default_factory=Counter)  # clips, by the first reason
+    captions: Counter[str] = field(default_factory=Counter)  # those that were written here, by status
+    originals: int = 0
+    captioned: int = 0  # clips for which something was written here
+    out_of_domain: int = 0  # of those
+    cost: float = 0.0
+    seconds: dict[str, float] = field(default_factory=dict)  # of work, by stage
+
+
+def summarise(dataset: Path) -> Summary:
+    """Count what the stages have made so far."""
+    found = Summary()
+    for row in StageTable(dataset, "ingest", SOURCES).rows(["status", "reason"]):
+        found.files[row["status"]] += 1
+        if row["status"] != "ok":
+            found.reasons[row["reason"] or "no reason"] += 1
+    found.clips = sum(
+        row["status"] != "quarantined" for row in StageTable(dataset, "shots", SHOTS).rows(["status"])
+    )
+    for row in StageTable(dataset, "filters", FILTERED).rows(["status", "reject_reasons"]):
+        found.filtered[row["status"]] += 1
+        if row["status"] == "rejected":
+            found.rejects[(row["reject_reasons"] or ["?"])[0].split(":")[0]] += 1
+    _count_captions(found, dataset)
+    for folder in sorted((dataset / "stages").glob("*")):
+        for record in StageTable(dataset, folder.name, pa.schema([])).records():
+            found.cost += record.get("told", {}).get("cost", 0.0)
+            found.seconds[folder.name] = found.seconds.get(folder.name, 0.0) + record.get("seconds", 0.0)
+    return found
+
+
+def _count_captions(found: Summary, dataset: Path) -> None:
+    checked = StageTable(dataset, "checks", CAPTIONS)
+    table = checked if checked.parts() else StageTable(dataset, "captions", CAPTIONS)
+    clips: dict[str, bool] = {}
+    for row in table.rows(["clip_id", "level", "status"]):
+        if row["level"] == "original":
+            found.originals += 1
+            continue
+        found.captions[row["status"]] += 1
+        clips[row["clip_id"]] = clips.get(row["clip_id"], False) or row["status"] == "out_of_domain"
+    found.captioned, found.out_of_domain = len(clips), sum(clips.values())
+
+
+def lines(found: Summary, dataset: Path) -> list[str]:
+    """The summary as text, and the files to look at."""
+    out = []
+    aside = sum(found.files.values()) - found.files["ok"]
+    out.append(f"{_n(sum(found.files.values()), 'file')} found, {aside} set aside{_top(found.reasons)}")
+    if found.clips:
+        out.append(f"{_n(found.clips, 'clip')}" + (_filtered(found) if found.filtered else ""))
+    if found.captions or found.originals:
+        written = [f"{found.captions[name]} {name}" for name in CAPTION_STATUSES if found.captions[name]]
+        both = [*written, f"{found.originals} original"] if found.originals else written
+        out.append(f"{_n(sum(found.captions.values()) + found.originals, 'caption')}: {', '.join(both)}")
+    if found.cost:
+        out.append(f"cost so far: {found.cost:.2f}")
+    here = [str(dataset / name) for name in FILES if (dataset / name).is_file()]
+    if here:
+        out.append("look at " + ", ".join(here))
+    return out
+
+
+def other_backends(found: Summary, dataset: Path) -> list[str]:
+    """What to do about clips that our captioner does not know; nothing if most are of its world."""
+    if not found.captioned or found.out_of_domain <= MOST * found.captioned:
+        return []
+    again = f"kinema caption --out {dataset} --redo captions"
+    many = f"{found.out_of_domain} of {_n(found.captioned, 'clip')}"
+    return [
+        "",
+        f"{many} lie outside of what our captioner was trained on: Diorama, the built-in world. What it",
+        "says of them is not to be trusted; it is marked out_of_domain and left out of training. Give such videos",
+        "another captioner, one of these; clips and scores are kept:",
+        f"  {again} --backend transformers --model Qwen/Qwen2.5-VL-3B-Instruct",
+        "      (on this machine, best with a GPU; any image-text-to-text model of the hub, or a folder)",
+        f"  {again} --base-url http://localhost:8000/v1 --model NAME",
+        "      (any OpenAI-compatible endpoint: vLLM, SGLang, Ollama, hosted)",
+        f"  {again} --backend open_clip --model coca_ViT-L-14:mscoco_finetuned_laion2b_s13b_b90k",
+        "      (open_clip CoCa: short captions only)",
+    ]
+
+
+def _filtered(found: Summary) -> str:
+    return f": {found.filtered['kept']} kept, {found.filtered['rejected']} rejected{_top(found.rejects)}" + (
+        f", {found.filtered['quarantined']} unreadable" if found.filtered["quarantined"] else ""
+    )
+
+
+def _top(reasons: "Counter[str]") -> str:
+    """The most common reasons, in brackets."""
+    if not reasons:
+        return ""
+    shown = [f"{_short(reason)} {count}" if count > 1 else _short(reason) for reason, count in _first(reasons)]
+    return f" ({'; '.join(shown)}{'; …' if len(reasons) > REASONS else ''})"
+
+
+def _first(reasons: "Counter[str]") -> list[tuple[str, int]]:
+    return sorted(reasons.items(), key=lambda each: (-each[1], each[0]))[:REASONS]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 90 else text[:89] + "…"
+
+
+def _n(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"
