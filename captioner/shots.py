@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.video_io import VideoDamageError, VideoError, VideoRangeError, iter_stills, probe
-from .commits import StageTable
 from .detectors import DETECT_SIDE, Transition, load_network, open_detector
 from .frames import fitted, read_clip
+from .ingest import sources
 from .letterbox import Lines, bars_share, crop_of, find_crop, lit_lines
 from .settings import CaptionSettings, ShotSettings
 from .stage import Stage, Work
-from .tables import SHOTS, SOURCES, Row, clip_id, digest
+from .tables import SHOTS, Row, clip_id, digest
 
 LOOK_EVERY = 0.5  # seconds; so often is a frame looked at for bars
 LOOKS = 3  # frames of a shot that must have been looked at; else some more are read
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
     """The usable parts of files, each content once, with the captions of the first file of it that has any."""
     found: dict[str, Row] = {}
-    rows = (row for row in StageTable(dataset, "ingest", SOURCES).rows() if row["status"] == "ok")
+    rows = (row for row in sources(dataset) if row["status"] == "ok")
     for row in sorted(rows, key=lambda row: (row["source_uri"], row["source_key"] or "")):
         key = digest(row["source_sha256"], row["start_s"], row["end_s"])
         first = found.setdefault(key, {**row, "range_key": key})

@@ -20,10 +20,10 @@ VIDEO = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 # What `ingest` writes: one row a file or part of a file, the unusable ones too.
 SOURCES = pa.schema(
     {
-        "source_key": pa.string(),  # of the listing: digest of address, size, time of change, part and captions
+        "source_key": pa.string(),  # of the listing: digest of address, size, change, part, captions, license
         "source_uri": pa.string(),  # where it came from
-        "path": pa.string(),  # what to open: a local file
-        "source_sha256": pa.string(),  # of the file's bytes, hex; null if it could not be read
+        "path": pa.string(),  # what to open: a local file; null if there is none
+        "source_sha256": pa.string(),  # of the file's bytes, hex; null if it is quarantined
         "bytes": pa.int64(),
         "license": pa.string(),
         "start_s": pa.float64(),  # part of the file that a manifest asked for, seconds; null: the whole

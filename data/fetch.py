@@ -32,11 +32,12 @@ class FetchError(ValueError):
     Attributes:
         url: the address given, without a password in it.
         cause: what is wrong and what to do, in words.
+        passing: whether it may be well a moment later.
     """
 
-    def __init__(self, url: str, cause: str) -> None:
-        super().__init__(url, cause)  # the arguments, so that worker processes can hand it on
-        self.url, self.cause = url, cause
+    def __init__(self, url: str, cause: str, passing: bool = False) -> None:
+        super().__init__(url, cause, passing)  # the arguments, so that worker processes can hand it on
+        self.url, self.cause, self.passing = url, cause, passing
 
     def __str__(self) -> str:
         return f"{self.url}: {self.cause}"
@@ -61,6 +62,7 @@ def fetch(
     allowed_hosts: Collection[str] | None = None,
     max_bytes: int = MAX_BYTES,
     max_seconds: float = MAX_SECONDS,
+    folder: Path | None = None,
 ) -> Download:
     """Fetch a picture or video.
 
@@ -70,6 +72,7 @@ def fetch(
             None: those in the environment variable KINEMA_ALLOWED_HOSTS, separated by commas.
         max_bytes: the most that is taken.
         max_seconds: the longest that it may take.
+        folder: where the temporary file is made; None: the system's place for those.
 
     Raises:
         FetchError: a ValueError; another scheme, a private address, too many redirects, too much data, too little
@@ -89,17 +92,18 @@ def fetch(
                 response = _answer(client, at, shown, allowed_hosts)
                 try:
                     if not response.has_redirect_location:
-                        return _saved(response, at, shown, max_bytes, deadline, max_seconds)
+                        return _saved(response, at, shown, max_bytes, deadline, max_seconds, folder)
                     at = at.join(response.headers["Location"])
                 finally:
                     response.close()
     except httpx.InvalidURL as error:
         raise FetchError(shown, f"it redirects to what is no URL ({error}); give the file's own address") from None
     except httpx.TimeoutException:
-        raise FetchError(shown, "the server does not answer in time; try again, or give a local file") from None
+        late = "the server does not answer in time; try again, or give a local file"
+        raise FetchError(shown, late, passing=True) from None
     except httpx.HTTPError as error:
         raise FetchError(
-            shown, f"it cannot be fetched ({error}); check the address, or give a local file"
+            shown, f"it cannot be fetched ({error}); check the address, or give a local file", passing=True
         ) from None
     raise FetchError(shown, f"it redirects more than {MAX_REDIRECTS} times; give the file's own address")
 
@@ -148,7 +152,10 @@ def _addresses(at: httpx.URL, shown: str, allowed: Collection[str]) -> list[str]
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
-        raise FetchError(shown, f"the host {host} is not found ({error}); check the address") from None
+        lost = isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN
+        raise FetchError(
+            shown, f"the host {host} is not found ({error}); check the address", passing=lost
+        ) from None
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     if {host, f"{host}:{port}"} & {name.lower() for name in allowed}:
         return addresses
@@ -163,12 +170,19 @@ def _addresses(at: httpx.URL, shown: str, allowed: Collection[str]) -> list[str]
 
 
 def _saved(
-    response: httpx.Response, at: httpx.URL, shown: str, max_bytes: int, deadline: float, max_seconds: float
+    response: httpx.Response,
+    at: httpx.URL,
+    shown: str,
+    max_bytes: int,
+    deadline: float,
+    max_seconds: float,
+    folder: Path | None,
 ) -> Download:
     """The body in a temporary file."""
     if response.status_code != 200:
         reason = f"{response.status_code} {response.reason_phrase}".strip()
-        raise FetchError(shown, f"the server answers {reason}; check the address in a browser")
+        busy = response.status_code >= 500 or response.status_code in (408, 429)
+        raise FetchError(shown, f"the server answers {reason}; check the address in a browser", passing=busy)
     kind = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
         raise FetchError(shown, "this is a web page and no file; give the address of the picture or video itself")
@@ -181,7 +195,7 @@ def _saved(
     name = PurePosixPath(at.path).name
     suffix = PurePosixPath(name).suffix
     suffix = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 6 else ""
-    with tempfile.NamedTemporaryFile(prefix="kinema-", suffix=suffix, delete=False) as file:
+    with tempfile.NamedTemporaryFile(prefix="kinema-", suffix=suffix, dir=folder, delete=False) as file:
         download = Download(Path(file.name), name or at.host)
         for taken, part in _counted(response.iter_raw()):
             if taken > max_bytes:
