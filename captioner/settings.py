@@ -58,14 +58,14 @@ class FilterSettings(Section):
     min_motion: float | None = None
     max_motion: float | None = None
     max_camera: float | None = None
-    min_sharpness: float | None = 0.02
+    min_sharpness: float | None = 0.1
     max_letterbox: float | None = 0.6
     max_text_area: float | None = 0.1
     max_nsfw: float | None = 0.5
     min_aspect: float | None = 0.3
     max_aspect: float | None = 3.4
     min_short_side: float | None = None  # pixels
-    duplicate_bits: int | None = 4  # of the 64-bit hash; as near or nearer is a duplicate; None: not looked for
+    duplicate_bits: int | None = 8  # of the hash's 128; as near or nearer is a duplicate; None: not looked for
     duplicate_similarity: float | None = 0.98  # cosine of embeddings, of clips whose hashes are not too far
 
 

@@ -1,0 +1,1 @@
+"""Scores of clips: what the filters select by."""
