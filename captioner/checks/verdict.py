@@ -7,7 +7,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..settings import CheckSettings
-from .wording import is_cut_off, is_refusal, repetition, wording_problems
+from .agreement import camera_problems, colour_problems
+from .grounding import ungrounded
+from .wording import is_cut_off, is_refusal, repetition, wording_problems, words_of
 
 
 class Scorer(Protocol):
@@ -64,6 +66,10 @@ def check_caption(
     """
     settings = settings or CheckSettings()
     problems = wording_problems(text, level, finished=finished, max_repetition=settings.max_repetition)
+    problems += ungrounded(text, facts) if facts is not None else []
+    problems += camera_problems(text, scores)
+    problems += colour_problems(text, None if frames is None else frames.frames)
+    problems += _shorter_than_before(text, level, previous or {})
     mean = worst = None
     if scorer is not None and frames is not None and text.strip():
         mean, worst = scorer.score(frames, text)
@@ -80,3 +86,11 @@ def check_caption(
         elif not finished or is_cut_off(text, level):
             status = "truncated"
     return Verdict(problems, mean, worst, repetition(text), status)
+
+
+def _shorter_than_before(text: str, level: str, previous: Mapping[str, str]) -> list[str]:
+    """A level that promises more and tells less."""
+    below = {"medium": ("short",), "dense": ("short", "medium")}.get(level, ())
+    count = len(words_of(text))
+    shorter = [each for each in below if len(words_of(previous.get(each) or "")) > count]
+    return [f"shorter than the clip's {each} caption" for each in shorter]
