@@ -31,7 +31,7 @@ class Lines(NamedTuple):
 
 def lit_lines(frame: np.ndarray) -> Lines:
     """What `crop_of` needs of one frame, uint8 (H, W, 3)."""
-    lit = frame.max(axis=2) > DARK
+    lit = np.maximum(np.maximum(frame[..., 0], frame[..., 1]), frame[..., 2]) > DARK
     return Lines(*((100 * lit.mean(axis=axis)).round().astype(np.uint8) for axis in (1, 0)))
 
 
