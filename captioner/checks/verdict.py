@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,15 +11,8 @@ from .agreement import camera_problems, colour_problems
 from .grounding import ungrounded
 from .wording import is_cut_off, is_refusal, repetition, wording_problems, words_of
 
-
-class Scorer(Protocol):
-    """What tells how well texts fit a clip; `similarity.open_scorer` opens one."""
-
-    min_similarity: float
-
-    def score(self, frames: Any, text: str) -> tuple[float, float]:
-        """Mean over sentences, and the worst sentence, of their similarity with the clip."""
-        ...
+if TYPE_CHECKING:
+    from .similarity import Scorer
 
 
 @dataclass(frozen=True)
@@ -46,7 +39,7 @@ def check_caption(
     clip: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
     frames: Any = None,
-    scorer: Scorer | None = None,
+    scorer: "Scorer | None" = None,
     previous: Mapping[str, str] | None = None,
     finished: bool = True,
     settings: CheckSettings | None = None,
@@ -89,8 +82,7 @@ def check_caption(
 
 
 def _shorter_than_before(text: str, level: str, previous: Mapping[str, str]) -> list[str]:
-    """A level that promises more and tells less."""
-    below = {"medium": ("short",), "dense": ("short", "medium")}.get(level, ())
+    """A dense caption that tells less than a level below it."""
     count = len(words_of(text))
-    shorter = [each for each in below if len(words_of(previous.get(each) or "")) > count]
-    return [f"shorter than the clip's {each} caption" for each in shorter]
+    below = [each for each in ("short", "medium") if len(words_of(previous.get(each) or "")) > count]
+    return [f"shorter than the clip's {each} caption" for each in below if level == "dense"]
