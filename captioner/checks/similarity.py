@@ -5,14 +5,14 @@ well as its best frame; `clip_mean` is the mean over sentences, `clip_min` the w
 CLIPScore (Hessel et al. 2021) is 2.5 times them, without those below 0.
 
 Our captioner never saw one frame alone or one sentence torn out of its caption, and cannot judge them: over 300
-unseen clips of its world, true dense captions score higher than other clips' in 99.1 % of pairs when read whole, in
-86.2 % by the mean of their sentences and in 70.0 % by the worst sentence (`bench/caption_domain.py`). So it scores
+unseen clips of its world, true dense captions score higher than other clips' in 99.1 % of pairs when read whole,
+in 86.2 % by the mean of their sentences and in 70.0 % by the worst sentence (`bench/caption_domain.py`). So it scores
 the clip as a whole against the longest runs of whole sentences that fit its context: mostly one, the caption.
 """
 
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from einops import rearrange
 from ..commits import CaptionError
 from ..settings import CaptionSettings
 from .sentences import split_to_fit
+from .verdict import Scorer
 
 if TYPE_CHECKING:
     from ..frames import ClipFrames
@@ -28,25 +29,6 @@ if TYPE_CHECKING:
 MAX_FRAMES = 8  # scored a clip, evenly spaced
 PACKAGED_LEAST = 0.4  # similarity; of true captions of its world under 1 % have less
 NO_LEAST = -1.0  # of scorers whose scale is not known
-
-
-class Scorer(Protocol):
-    """What tells how well texts fit a clip."""
-
-    name: str
-    min_similarity: float  # a caption with less is wrong; -1 where the model's scale is not known
-
-    def similarity(self, frames: "ClipFrames", texts: list[str]) -> np.ndarray:
-        """Cosines (T, N) of frames and texts; (1, N) if the clip is seen as a whole. Texts must fit."""
-        ...
-
-    def pieces(self, text: str) -> list[str]:
-        """The parts in which a text is scored."""
-        ...
-
-    def score(self, frames: "ClipFrames", text: str) -> tuple[float, float]:
-        """Mean over pieces, and the worst piece, each at its best frame. Blank texts have NaN."""
-        ...
 
 
 class _Scores:

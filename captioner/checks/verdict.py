@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,26 @@ from .grounding import ungrounded
 from .wording import is_cut_off, is_refusal, repetition, wording_problems, words_of
 
 if TYPE_CHECKING:
-    from .similarity import Scorer
+    from ..frames import ClipFrames
+
+
+class Scorer(Protocol):
+    """What tells how well texts fit a clip."""
+
+    name: str
+    min_similarity: float  # a caption with less is wrong; -1 where the model's scale is not known
+
+    def similarity(self, frames: "ClipFrames", texts: list[str]) -> np.ndarray:
+        """Cosines (T, N) of frames and texts; (1, N) if the clip is seen as a whole. Texts must fit."""
+        ...
+
+    def pieces(self, text: str) -> list[str]:
+        """The parts in which a text is scored."""
+        ...
+
+    def score(self, frames: "ClipFrames", text: str) -> tuple[float, float]:
+        """Mean over pieces, and the worst piece, each at its best frame. Blank texts have NaN."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,8 +57,8 @@ def check_caption(
     facts: Any = None,
     clip: Mapping[str, Any] | None = None,
     scores: Mapping[str, Any] | None = None,
-    frames: Any = None,
-    scorer: "Scorer | None" = None,
+    frames: "ClipFrames | None" = None,
+    scorer: Scorer | None = None,
     previous: Mapping[str, str] | None = None,
     finished: bool = True,
     settings: CheckSettings | None = None,
