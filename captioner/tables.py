@@ -152,6 +152,18 @@ CAPTIONS = pa.schema(
         "created_at": pa.timestamp("ms", tz="UTC"),
     }
 )
+# What `checks` writes: every caption's status after it, which the published table takes.
+CHECKED = pa.schema(
+    {
+        "caption_id": pa.string(),
+        "clip_id": pa.string(),
+        "level": pa.string(),
+        "status": pa.string(),  # of CAPTION_STATUSES
+        "error": pa.string(),
+        "domain": pa.float64(),  # distance of the clip from our captioner's world; null: written by another
+    }
+)
+
 ONLY_THIS_RUN = ("run_id", "created_at", "latency_ms")  # columns that two runs of the same work do not share
 
 # The published `clips` table.
