@@ -29,6 +29,7 @@ class Pending:
         self.batch_size = stage.batch_size or settings.run.batch_size
         self.path = dataset / FOLDER / stage.name
         self.path.parent.mkdir(exist_ok=True)
+        self.__exit__()  # of a killed run
         self.offsets = array("q")
         with explained_if_full(dataset), self.path.open("wb") as file:
             for row in stage.inputs(dataset, settings):
@@ -44,7 +45,8 @@ class Pending:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.path.unlink(missing_ok=True)
+        for path in self.path.parent.glob(f"{self.path.name}*"):
+            path.unlink(missing_ok=True)
 
     def places(self) -> list[tuple[int, int]]:
         """Where each batch begins in the file, and how many rows it has."""

@@ -266,7 +266,7 @@ def serve(handle: int) -> None:
                 answer = do(what)
             reply = ("answered", answer)
         except Exception as error:
-            reply = ("raised", _portable(error))
+            reply = ("raised", portable(error))
         try:
             connection.send_bytes(pickle.dumps(reply))
         except (EOFError, ConnectionError):
@@ -285,7 +285,7 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _portable(error: Exception) -> Exception:
+def portable(error: Exception) -> Exception:
     """The same error if it can be sent, else one that says the same; with where it was raised."""
     import traceback
 

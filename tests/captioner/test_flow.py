@@ -1,4 +1,4 @@
-"""All stages in order: claimed for one source and one configuration, made anew from a stage on, told at the end."""
+"""All stages in order: claimed for one source and one configuration, made anew on demand, told at the end."""
 
 import argparse
 import json
@@ -123,7 +123,7 @@ def test_redo_forgets_a_stage_and_what_follows_from_it_and_takes_its_new_setting
     ]
     run_all(source, out, settings(), only=chain)
     done = len(calls(out, "squares"))
-    with pytest.raises(CaptionError, match="--redo filters comes too late.*shots.max_seconds.*--redo shots"):
+    with pytest.raises(CaptionError, match=r"--redo filters comes too late.*shots.max_seconds.*--redo shots"):
         run_all(source, out, settings("shots.max_seconds=5"), only=chain, redo="filters")
     # A threshold changes what is chosen; each clip's own rows stay.
     run_all(source, out, settings("filters.max_static=0.5"), only=chain, redo="filters")
@@ -164,11 +164,11 @@ def test_settings_come_from_a_file_and_from_overrides_and_mistakes_are_named(tmp
     file.write_text("filters: {max_static: 0.7}\nrun: {workers: 3}\n")
     loaded = load_settings(file, ["filters.max_black=null"])
     assert (loaded.filters.max_static, loaded.filters.max_black, loaded.run.workers) == (0.7, None, 3)
-    with pytest.raises(ConfigError, match="unknown key filter.max_static; did you mean filters.max_static?"):
+    with pytest.raises(ConfigError, match=r"unknown key filter\.max_static; did you mean filters\.max_static\?"):
         load_settings(None, ["filter.max_static=1"])
-    with pytest.raises(ConfigError, match="shots.max_seconds: Input should be greater than 0"):
+    with pytest.raises(ConfigError, match=r"shots\.max_seconds: Input should be greater than 0"):
         load_settings(None, ["shots.max_seconds=-1"])
-    with pytest.raises(ConfigError, match="not key=value; an example: ingest.probe_seconds=20"):
+    with pytest.raises(ConfigError, match=r"not key=value; an example: ingest\.probe_seconds=20"):
         load_settings(None, ["filters.max_static"])
     file.write_text("just words")
     with pytest.raises(ConfigError, match="holds no sections; an example"):
@@ -236,7 +236,7 @@ def test_the_command_goes_on_with_a_dataset_s_own_settings(command, source, tmp_
     out = tmp_path / "out"
     prepare(out, 4)
     command(source, "--out", out, "filters.max_static=0.7")
-    with pytest.raises(CaptionError, match="filters.max_static is 0.7 there and 0.9 now"):
+    with pytest.raises(CaptionError, match=r"filters\.max_static is 0.7 there and 0.9 now"):
         command(source, "--out", out)
     prepare(out, 6)
     command("--out", out)

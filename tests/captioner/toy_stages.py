@@ -1,6 +1,6 @@
-"""Stages small enough to kill a hundred times: numbers, their squares, the sum. Worker processes import this file.
+"""Stages small enough to kill a hundred times: numbers, squares, the sum. Worker processes import this file.
 
-DATASET/.toy.json says how many there are and which of them misbehave; each row a worker is given is noted in a log.
+DATASET/.toy.json says how many there are and which of them misbehave; each row given to a worker is noted in a log.
 """
 
 import json
@@ -13,7 +13,10 @@ import pyarrow as pa
 from kinema.captioner.commits import CaptionError, StageTable
 from kinema.captioner.stage import Stage, WholeStage
 
-NUMBERS = pa.schema({"id": pa.string(), "number": pa.int64(), "status": pa.string(), "reason": pa.string()})
+NUMBERS = pa.schema(
+    {"id": pa.string(), "number": pa.int64(), "status": pa.string(), "reason": pa.string(), "raylet": pa.string()}
+)
+ONLY_THIS_RUN = ("raylet", "pid")
 SQUARES = pa.schema({"square_id": pa.string(), "square": pa.int64(), "pid": pa.int64()})
 TOTAL = pa.schema({"total": pa.int64()})
 
@@ -60,9 +63,11 @@ def number_worker(dataset, settings):
                 raise CaptionError(f"{row['id']} was asked to raise")
             if row["number"] in wishes.get("odd", ()):
                 raise Unsendable(row["id"], 1)
+        raylet = os.environ.get("RAY_RAYLET_PID", "")  # one a node
         return [
-            {"id": row["id"], "number": row["number"], "status": "ok" if row["number"] % 5 else "quarantined"}
+            {"id": row["id"], "number": n, "status": "ok" if n % 5 else "quarantined", "raylet": raylet}
             for row in rows
+            for n in [row["number"]]
         ]
 
     return work

@@ -1,0 +1,109 @@
+"""The Ray engine on a real cluster of two nodes: the same rows as the local one, and nothing done twice after a kill."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from kinema.captioner.commits import CaptionError, StageTable, only_writer
+from kinema.captioner.engine import open_engine
+from kinema.captioner.settings import CaptionSettings, RunSettings
+
+ray = pytest.importorskip("ray")
+from ray.cluster_utils import Cluster  # noqa: E402
+
+sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path
+from toy_stages import (  # noqa: E402
+    NUMBERS,
+    NUMBERS_STAGE,
+    ONLY_THIS_RUN,
+    SQUARES,
+    SQUARES_STAGE,
+    calls,
+    prepare,
+)
+
+pytestmark = [  # Ray's own
+    pytest.mark.filterwarnings(r"ignore::DeprecationWarning:ray\..*"),
+    pytest.mark.filterwarnings(r"ignore::FutureWarning:ray\..*"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": False}
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    before = dict(os.environ)
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    cluster = Cluster(initialize_head=True, head_node_args=NODE)
+    cluster.add_node(**NODE)
+    os.environ["RAY_ADDRESS"] = cluster.address
+    try:
+        yield cluster
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def settings(engine, **run):
+    return CaptionSettings(run=RunSettings(engine=engine, batch_size=4, **run))
+
+
+def rows_of(dataset, stage):
+    schema = {"numbers": NUMBERS, "squares": SQUARES}[stage]
+    kept = [name for name in schema.names if name not in ONLY_THIS_RUN]
+    return sorted(StageTable(dataset, stage, schema).rows(kept), key=str)
+
+
+def test_both_engines_make_the_same_rows_and_ray_uses_both_nodes(cluster, tmp_path, capsys):
+    for engine in ("local", "ray"):
+        out = tmp_path / engine
+        prepare(out, 24, crash=[7], seconds=0.1)
+        with only_writer(out), open_engine(out, settings(engine, workers=2)) as running:
+            first, second = running.run(NUMBERS_STAGE), running.run(SQUARES_STAGE)
+            assert (first.done.inputs, first.done.set_aside) == (24, 1)
+            assert second.pending == second.done.inputs == 18
+            if engine == "ray":
+                assert len([node for node in ray.nodes() if node["Alive"]]) == 2
+                assert running.run(NUMBERS_STAGE).pending == 0
+    for stage in ("numbers", "squares"):
+        assert rows_of(tmp_path / "ray", stage) == rows_of(tmp_path / "local", stage)
+    raylets = {row["raylet"] for row in StageTable(tmp_path / "ray", "numbers", NUMBERS).rows()} - {None}
+    assert len(raylets) == 2
+    assert len(calls(tmp_path / "ray", "squares")) == 18
+    assert capsys.readouterr().err.count("numbers: 100%") >= 2
+
+
+def test_what_an_actor_raises_ends_the_run_and_so_does_a_folder_it_does_not_see(cluster, tmp_path, monkeypatch):
+    prepare(tmp_path, 6, **{"raise": [5]})
+    with only_writer(tmp_path), open_engine(tmp_path, settings("ray", workers=1)) as running:
+        with pytest.raises(CaptionError, match="n00005 was asked to raise"):
+            running.run(NUMBERS_STAGE)
+        assert len(rows_of(tmp_path, "numbers")) == 4
+        (tmp_path / ".run").write_text("another")  # as a node that has another folder under this path
+        with pytest.raises(CaptionError, match="does not see .* as the driver does"):
+            running.run(NUMBERS_STAGE)
+    assert len(rows_of(tmp_path, "numbers")) == 4
+
+
+def test_a_missing_ray_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ImportError, match=r"pip install 'kinema\[ray\]'"), open_engine(tmp_path, settings("ray")):
+        pass
+
+
+def test_a_cluster_that_is_not_there_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
+    monkeypatch.setattr(ray, "init", refuse)
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(CaptionError, match="no Ray cluster at RAY_ADDRESS=127.0.0.1:1"):
+        with open_engine(tmp_path, settings("ray")):
+            pass
+
+
+def refuse(**options):
+    assert options["address"] == "auto"
+    raise ConnectionError("refused")
