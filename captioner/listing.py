@@ -60,11 +60,7 @@ def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterat
     """The rows of any kind of source."""
     if source.startswith(_WEB):
         if _suffix(source) in (".txt", *SUFFIXES):
-            try:
-                download = fetch(source)
-            except FetchError as error:
-                raise CaptionError(str(error)) from None
-            return _from_list(download.path, source, source.rpartition("/")[0], settings)
+            return _from_web_list(source, settings)
         return iter([_row(settings, source, "", State())])
     if is_url(source):
         try:
@@ -107,6 +103,14 @@ def _from_url(tree: RemoteTree, source: str, settings: IngestSettings) -> Iterat
     if _suffix(root) in (".txt", *SUFFIXES):
         return _from_copied_list(tree, root, settings)
     return _of_file(tree, root, None, [], settings)
+
+
+def _from_web_list(source: str, settings: IngestSettings) -> Iterator[Row]:
+    try:
+        download = fetch(source)  # its file is there as long as this name
+    except FetchError as error:
+        raise CaptionError(str(error)) from None
+    yield from _from_list(download.path, source, source.rpartition("/")[0], settings)
 
 
 def _from_copied_list(tree: RemoteTree, path: str, settings: IngestSettings) -> Iterator[Row]:

@@ -1,0 +1,365 @@
+"""From listed files to usable ones: what is counted, what is refused and why, and what a hang or crash costs."""
+
+import functools
+import hashlib
+import http.server
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from pathlib import Path
+
+import fsspec
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+
+from kinema import write_video
+from kinema.captioner import ingest, probing
+from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.listing import list_sources
+from kinema.captioner.measuring import measure
+from kinema.captioner.probing import Prober
+from kinema.captioner.settings import CaptionSettings
+from kinema.captioner.tables import SOURCES
+from kinema.captioner.walking import printable
+from kinema.data.video_io import VideoWarning, iter_video, read_video
+
+sys.path.insert(0, str(Path(__file__).parent))
+from hostile import remux, salt
+
+SETTINGS = CaptionSettings()
+SERVED = """
+import ctypes, os, signal
+from kinema.captioner import probing
+measured = probing.measure
+def measure(path, max_hours):
+    if "hang" in path.name:
+        ctypes.PyDLL(None).sleep(1000)  # with the interpreter's lock held: no Python code can end it
+    if "crash" in path.name:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    if "once" in path.name and not path.with_suffix(".seen").exists():
+        path.with_suffix(".seen").touch()
+        os._exit(1)
+    return measured(path, max_hours)
+probing.measure = measure
+probing.serve()
+"""
+
+
+def ingested(source, dataset):
+    """Rows of a source, as a table would hold them, by the ends of their addresses."""
+    rows = ingest.worker(dataset, SETTINGS)(list(list_sources(str(source), SETTINGS.ingest, dataset)))
+    return {Path(row["source_uri"]).name: row for row in pa.Table.from_pylist(rows, SOURCES).to_pylist()}
+
+
+def small(path, frames=6, fps=8, size=(24, 32)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    shade = np.random.default_rng(len(path.name)).integers(0, 255, (frames, 1, 1, 3), dtype=np.uint8)
+    write_video(path, np.broadcast_to(shade, (frames, *size, 3)).copy(), fps)
+    return path
+
+
+@pytest.fixture(scope="module")
+def salted(tmp_path_factory, real_videos):
+    return salt(tmp_path_factory.mktemp("salted") / "videos", real_videos["carphone_pristine"])
+
+
+def test_every_file_of_a_hostile_corpus_is_used_or_set_aside_with_the_right_reason(salted, tmp_path, real_videos):
+    rows = ingest.worker(tmp_path, SETTINGS)(list(list_sources(str(salted.folder), SETTINGS.ingest)))
+    pa.Table.from_pylist(rows, SOURCES)
+    by_name = {row["source_uri"].removeprefix(f"{salted.folder}/"): row for row in rows}
+    assert set(by_name) == {*salted.good, *map(printable, salted.bad)}
+    for name, pattern in salted.bad.items():
+        row = by_name[printable(name)]
+        assert row["status"] == "quarantined" and re.search(pattern, row["reason"]), (name, row["reason"])
+    whole = hashlib.sha256(real_videos["carphone_pristine"].read_bytes()).hexdigest()
+    for name in salted.good:
+        row = by_name[name]
+        assert (row["status"], row["reason"]) == ("ok", None), (name, row["reason"])
+        assert (row["width"], row["height"], row["num_frames"], row["codec"]) == (193, 144, 120, "h264")
+        assert row["duration_s"] == pytest.approx(4.004, abs=0.04) and row["fps"] == pytest.approx(29.97, rel=1e-3)
+        assert row["has_audio"] == (name == "with_sound.mp4")
+    assert by_name["plain.mp4"]["source_sha256"] == by_name["link.mp4"]["source_sha256"] == whole
+    assert by_name["plain.mp4"]["captions"] == ["a man in a car talks"] and by_name["link.mp4"]["captions"] == []
+    assert ingest.tell(rows, SETTINGS) == {"rejects": len(salted.bad)}
+
+
+def test_what_is_counted_is_what_the_reader_finds(real_videos, tmp_path):
+    files = [*real_videos.values(), small(tmp_path / "one.mp4", frames=1), small(tmp_path / "some.mov", frames=9)]
+    for path in files:
+        found = measure(path, 24)
+        if found["num_frames"] > 150 or found["width"] > 640:
+            continue  # for the time it takes
+        times = [at for at, _ in iter_video(path, size=(8, 8))]
+        assert found["num_frames"] == len(times), path
+        assert 0 < found["duration_s"] - times[-1] < 2.5 / found["fps"]
+        video = read_video(path, num_frames=1)
+        assert (found["height"], found["width"]) == video.frames.shape[1:3]
+        assert found["fps"] == pytest.approx(video.fps, rel=0.02) and found["has_audio"] == video.has_audio
+
+
+def test_a_file_that_is_cut_anywhere_is_refused_and_the_time_reached_is_right(real_videos, tmp_path):
+    whole = remux(real_videos["bikes"], tmp_path / "whole.mp4", options={"movflags": "faststart"})
+    data, part = whole.read_bytes(), tmp_path / "part.mp4"
+    reached = []
+    for share in (0.2, 0.5, 0.97):
+        part.write_bytes(data[: int(len(data) * share)])
+        reached.append(float(re.search(r"^cut off.* ends at ([\d.]+) s", measure(part, 24)["reason"])[1]))
+        with pytest.warns(VideoWarning):
+            readable = read_video(part, size=(8, 8), on_error="readable")
+        assert readable.times[-1] <= reached[-1] <= readable.times[-1] + 1.0  # what the decoder held back is lost
+    assert reached == sorted(reached) and reached[0] > 0.5 and reached[-1] < 10
+    assert measure(whole, 24)["num_frames"] == 250
+
+
+@pytest.fixture
+def treacherous(monkeypatch):
+    monkeypatch.setattr(probing, "CHILD", [sys.executable, "-P", "-c", SERVED])
+
+
+def test_hangs_and_crashes_of_the_decoder_cost_one_file_each(tmp_path, treacherous):
+    for name in ("a fine", "b hang", "c fine", "d crash", "e once", "f fine"):
+        small(tmp_path / "videos" / f"{name}.mp4")
+    prober = Prober(seconds=1.5, max_hours=24)
+    begin = time.monotonic()
+    found = {path.stem[2:]: prober.probe(path) for path in sorted((tmp_path / "videos").glob("*.mp4"))}
+    assert "took longer than 1.5 s" in found["hang"]["reason"]
+    assert "crashed on it (signal 11, SIGSEGV)" in found["crash"]["reason"]
+    assert found["fine"]["num_frames"] == found["once"]["num_frames"] == 6
+    assert time.monotonic() - begin < 60
+    prober.close()
+
+
+def test_a_hung_prober_is_gone_when_its_file_is_set_aside_and_idle_ones_end_with_their_parent(
+    tmp_path, treacherous
+):
+    path = small(tmp_path / "hang.mp4")
+    prober = Prober(seconds=1.0, max_hours=24)
+    prober.ask(path)
+    hung = psutil.Process(prober._child.pid)
+    assert "took longer" in prober.answer()["reason"] and not hung.is_running()
+    prober.probe(small(tmp_path / "fine.mp4"))
+    idle = psutil.Process(prober._child.pid)
+    os.kill(idle.pid, signal.SIGKILL)  # as the system does when memory runs out
+    psutil.wait_procs([idle], timeout=10)
+    assert prober.probe(tmp_path / "fine.mp4")["num_frames"] == 6
+    idle = psutil.Process(prober._child.pid)
+    prober._child.stdin.close()  # all that a child sees of its parent's end
+    psutil.wait_procs([idle], timeout=10)
+    assert not idle.is_running() or idle.status() == psutil.STATUS_ZOMBIE
+    prober._child.stdin = None
+    prober.close()
+
+
+def test_an_orphan_that_hangs_ends_by_itself(tmp_path):
+    path = small(tmp_path / "hang.mp4")
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-c", SERVED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
+    )
+    child.stdin.write(json.dumps([str(path), 24, 0.1]).encode() + b"\n")
+    child.stdin.close()
+    assert child.wait(timeout=60) == -signal.SIGALRM
+    child.stdout.close()
+
+
+def test_a_prober_that_cannot_start_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "CHILD", [sys.executable, "-c", "raise SystemExit('no FFmpeg here')"])
+    with pytest.raises(CaptionError, match=r"does not start: no FFmpeg here"):
+        Prober(5, 24).probe(small(tmp_path / "a.mp4"))
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path):
+    side = b"\xff\xff\xff\xff"  # 65535 x 65535 pixels, 17 GB
+    frame = b"\x2c\0\0\0\0" + side + b"\0\x02\x02\x44\x01\0"
+    (tmp_path / "bomb.gif").write_bytes(b"GIF89a" + side + b"\x80\0\0\0\0\0\xff\xff\xff" + frame * 2 + b"\x3b")
+    prober = Prober(20, 24)
+    assert re.search("memory|decoded", prober.probe(tmp_path / "bomb.gif")["reason"])
+    assert psutil.Process(prober._child.pid).memory_info().rss < 1 << 30
+    prober.close()
+
+
+def test_parts_of_a_file_are_looked_into_once(tmp_path, monkeypatch):
+    small(tmp_path / "a.mp4", frames=16)
+    (tmp_path / "t.csv").write_text("path,start,end\na.mp4,0,1\na.mp4,1,2\na.mp4,3,4\n")
+    asked = []
+    ask = Prober.ask
+    monkeypatch.setattr(Prober, "ask", lambda prober, path: asked.append(path) or ask(prober, path))
+    rows = ingest.worker(tmp_path, SETTINGS)(list(list_sources(str(tmp_path / "t.csv"), SETTINGS.ingest)))
+    assert [row["status"] for row in rows] == ["ok", "ok", "quarantined"] and len(asked) == 1
+    assert "begins at 3.00 s, and the video lasts 2.00 s" in rows[2]["reason"]
+
+
+def test_a_file_that_grows_while_it_is_read_is_set_aside(tmp_path, monkeypatch):
+    path = small(tmp_path / "a.mp4")
+    answer = Prober.answer
+
+    def growing(prober):
+        with path.open("ab") as file:
+            file.write(b"more")
+        return answer(prober)
+
+    monkeypatch.setattr(Prober, "answer", growing)
+    assert "still being written" in ingested(path, tmp_path / "out")["a.mp4"]["reason"]
+
+
+def test_a_file_that_vanished_or_may_not_be_read_is_set_aside(tmp_path, monkeypatch):
+    rows = list(list_sources(str(small(tmp_path / "a.mp4")), SETTINGS.ingest))
+    (tmp_path / "a.mp4").unlink()
+    assert ingest.worker(tmp_path, SETTINGS)(rows)[0]["reason"] == "no such file"
+    small(tmp_path / "a.mp4")
+
+    def refuse(path, mode="r", *args, **kwargs):
+        raise PermissionError(13, "Permission denied")
+
+    work = ingest.worker(tmp_path, SETTINGS)
+    monkeypatch.setattr(ingest.Path, "open", refuse)
+    assert work(rows)[0]["reason"] == "cannot be read (Permission denied)"
+
+
+@pytest.fixture
+def memory():
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    yield files
+    files.store.clear()
+
+
+def test_what_is_elsewhere_is_fetched_once_whole_and_by_its_content(tmp_path, memory):
+    video = small(tmp_path / "a.mp4").read_bytes()
+    memory.pipe({"/v/a.mp4": video, "/v/b.mp4": video, "/v/c.mkv": b"no video", "/v/a.txt": b"words"})
+    rows = ingested("memory://v", tmp_path / "out")
+    name = hashlib.sha256(video).hexdigest()
+    assert rows["a.mp4"]["path"] == rows["b.mp4"]["path"] == str(tmp_path / "out" / "sources" / f"{name}.mp4")
+    assert (rows["a.mp4"]["source_sha256"], rows["a.mp4"]["captions"]) == (name, ["words"])
+    assert rows["a.mp4"]["source_uri"] == "memory:///v/a.mp4" and "not a video" in rows["c.mkv"]["reason"]
+    assert ingested("memory://v", tmp_path / "out") == rows
+    assert len(list((tmp_path / "out" / "sources").iterdir())) == 2  # the useless one, too: it is its content
+
+
+def test_members_of_an_archive_are_fetched_and_a_damaged_one_is_set_aside(tmp_path):
+    video = small(tmp_path / "a.mp4").read_bytes()
+    with zipfile.ZipFile(tmp_path / "v.zip", "w") as archive:
+        archive.writestr("in/a.mp4", video)
+        archive.writestr("in/b.mp4", video + b"mark")
+    data = (tmp_path / "v.zip").read_bytes()
+    (tmp_path / "v.zip").write_bytes(data.replace(b"mark", b"MARK", 1))
+    fsspec.get_filesystem_class("zip").clear_instance_cache()
+    rows = ingest.worker(tmp_path / "out", SETTINGS)(list(list_sources(str(tmp_path / "v.zip"), SETTINGS.ingest)))
+    assert [row["status"] for row in rows] == ["ok", "quarantined"]
+    assert "CRC" in rows[1]["reason"] and rows[0]["num_frames"] == 6
+
+
+class Files(http.server.SimpleHTTPRequestHandler):
+    def do_GET(self):
+        self.server.asked.append(self.path)
+        if self.path.startswith("/busy") and self.server.asked.count(self.path) < self.server.busy:
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, format, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server whose address is private: only named hosts of that kind are asked."""
+    with http.server.ThreadingHTTPServer(
+        ("127.0.0.1", 0), functools.partial(Files, directory=tmp_path / "www")
+    ) as server:
+        server.asked, server.busy = [], 3
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        server.url = f"http://127.0.0.1:{server.server_port}"
+        monkeypatch.setattr(ingest, "WAITS", (0.01, 0.01))
+        yield server
+        server.shutdown()
+
+
+def test_private_addresses_are_not_asked_unless_they_are_named(tmp_path, server, monkeypatch):
+    small(tmp_path / "www" / "a.mp4")
+    row = ingested(f"{server.url}/a.mp4", tmp_path / "out")["a.mp4"]
+    assert "not on the public internet" in row["reason"] and server.asked == []
+    monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
+    assert ingested(f"{server.url}/a.mp4", tmp_path / "out")["a.mp4"]["num_frames"] == 6
+
+
+def test_passing_troubles_are_tried_again_lasting_ones_not_and_a_dead_network_stops_the_run(
+    tmp_path, server, monkeypatch
+):
+    monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
+    small(tmp_path / "www" / "busy.mp4")
+    (tmp_path / "www" / "list.txt").write_text("busy.mp4\ngone.mp4\n")
+    rows = ingested(f"{server.url}/list.txt", tmp_path / "out")
+    assert rows["busy.mp4"]["status"] == "ok" and "404" in rows["gone.mp4"]["reason"]
+    assert server.asked == ["/list.txt", "/busy.mp4", "/busy.mp4", "/busy.mp4", "/gone.mp4"]
+    server.busy = 1000
+    monkeypatch.setattr(ingest, "MOST_FAILED", 2)
+    (tmp_path / "www" / "list.txt").write_text("".join(f"busy{number}.mp4\n" for number in range(3)))
+    with pytest.raises(CaptionError, match=r"2 files in a row.*busy1\.mp4.*503.*same command again"):
+        ingested(f"{server.url}/list.txt", tmp_path / "out")
+    assert [path.suffix for path in (tmp_path / "out" / "sources").iterdir()] == [".mp4"]
+
+
+def test_a_full_disk_is_no_fault_of_a_file(tmp_path, memory, monkeypatch):
+    memory.pipe("/v/a.mp4", b"x")
+
+    def full(*args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(type(memory), "get_file", full)
+    with pytest.raises(OSError, match="No space left"):
+        ingested("memory://v", tmp_path / "out")
+
+
+def test_rows_of_files_that_were_changed_or_removed_are_of_the_past(tmp_path):
+    source, dataset = tmp_path / "videos", tmp_path / "out"
+    for name in ("a", "b", "c"):
+        small(source / f"{name}.mp4")
+    (source / "d.mp4").touch()
+    dataset.mkdir()
+    (dataset / "config.yaml").touch()
+    (dataset / "source.json").write_text(json.dumps({"source": str(source)}))
+    table = StageTable(dataset, "ingest", SOURCES)
+
+    def run():
+        done = table.done()
+        rows = [row for row in ingest.inputs(dataset, SETTINGS) if row["source_key"] not in done]
+        if rows:
+            table.commit([row["source_key"] for row in rows], ingest.worker(dataset, SETTINGS)(rows))
+        found = list(ingest.sources(dataset))
+        return len(rows), sorted(Path(row["source_uri"]).stem for row in found if row["status"] == "ok")
+
+    assert run() == (4, ["a", "b", "c"])
+    assert [row["reason"] for row in ingest.quarantined(dataset)] == ["the file is empty (0 bytes)"]
+    assert run() == (0, ["a", "b", "c"])
+    small(source / "a.mp4", frames=3)
+    (source / "b.txt").write_text("new words")
+    (source / "c.mp4").unlink()
+    small(source / "d.mp4")
+    assert run() == (3, ["a", "b", "d"])
+    rows = {Path(row["source_uri"]).stem: row for row in ingest.sources(dataset)}
+    assert rows["a"]["num_frames"] == 3 and rows["b"]["captions"] == ["new words"] and len(rows) == 3
+    assert list(ingest.quarantined(dataset)) == [] and len(list(table.rows())) == 7
+
+
+def test_an_abandoned_listing_forgets_nothing(tmp_path):
+    dataset = tmp_path / "out"
+    (dataset / "sources").mkdir(parents=True)
+    (dataset / "sources" / "0f.part.mp4").touch()
+    (dataset / "config.yaml").touch()
+    (dataset / "source.json").write_text(json.dumps({"source": str(small(tmp_path / "v" / "a.mp4").parent)}))
+    list(ingest.inputs(dataset, SETTINGS))
+    before = (dataset / "stages" / "ingest" / "listed.txt").read_text()
+    small(tmp_path / "v" / "b.mp4")
+    next(rows := ingest.inputs(dataset, SETTINGS))
+    rows.close()
+    assert (dataset / "stages" / "ingest" / "listed.txt").read_text() == before
+    assert list((dataset / "sources").iterdir()) == []

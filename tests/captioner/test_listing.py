@@ -1,0 +1,402 @@
+"""What a SOURCE of any kind is found to hold."""
+
+import itertools
+import json
+import os
+import zipfile
+from pathlib import Path
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kinema.captioner import walking
+from kinema.captioner.commits import CaptionError
+from kinema.captioner.listing import list_sources
+from kinema.captioner.settings import IngestSettings
+from kinema.captioner.sidecars import texts
+from kinema.captioner.walking import LocalTree
+
+
+def listed(source, dataset=None, **options):
+    return list(list_sources(str(source), IngestSettings(**options), dataset))
+
+
+def put(folder, *names):
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"not looked into")
+    return folder
+
+
+def names(rows, root):
+    return [str(Path(row["source_uri"]).relative_to(root)) for row in rows]
+
+
+def test_a_folder_is_listed_whole_in_a_fixed_order_without_hidden_and_unfinished_files(tmp_path):
+    put(
+        tmp_path,
+        "b.mp4",
+        "a.MKV",
+        "z/é x.webm",
+        "z/new\nline.mov",
+        "c/-d.avi",
+        ".h.mp4",
+        ".g/x.mp4",
+        "p.mp4.part",
+        "r.md",
+    )
+    rows = listed(tmp_path)
+    assert names(rows, tmp_path) == ["a.MKV", "b.mp4", "c/-d.avi", "z/new\nline.mov", "z/é x.webm"]
+    assert all(row["path"] == row["source_uri"] and row["bytes"] == 15 and row["reason"] == "" for row in rows)
+    assert rows == listed(tmp_path)
+
+
+def test_a_listing_is_read_folder_by_folder(tmp_path, monkeypatch):
+    put(tmp_path, "a/1.mp4", "b/1.mp4", "c/1.mp4")
+    opened = []
+    scandir = os.scandir
+    monkeypatch.setattr(walking.os, "scandir", lambda folder: opened.append(str(folder)) or scandir(folder))
+    first = next(list_sources(str(tmp_path), IngestSettings()))
+    assert first["source_uri"].endswith("a/1.mp4") and opened == [str(tmp_path), str(tmp_path / "a")]
+
+
+def test_links_to_files_are_files_and_links_to_folders_are_entered_once_and_never_in_circles(tmp_path):
+    root, other = put(tmp_path / "root", "deep/a.mp4"), put(tmp_path / "other", "o.mp4")
+    (root / "link.mp4").symlink_to("deep/a.mp4")
+    (root / "elsewhere").symlink_to(other)
+    (root / "elsewhere too").symlink_to(other)
+    (root / "same").symlink_to("deep")
+    (root / "deep" / "up").symlink_to(root)
+    (other / "back").symlink_to(other)
+    (root / "self.mp4").symlink_to("self.mp4")
+    (root / "gone.mp4").symlink_to("nowhere.mp4")
+    rows = {name: row for name, row in zip(names(listed(root), root), listed(root))}
+    good = {name for name, row in rows.items() if not row["reason"]}
+    assert good == {"link.mp4", "deep/a.mp4", "elsewhere/o.mp4"}
+    for name in ("deep/up", "elsewhere/back", "self.mp4"):
+        assert "loop" in rows.pop(name)["reason"]
+    assert "nowhere.mp4, which does not exist" in rows["gone.mp4"]["reason"]
+    assert len(rows) == 4
+
+
+def test_what_is_no_regular_file_or_cannot_be_read_is_listed_with_its_reason(tmp_path, monkeypatch):
+    put(tmp_path, "locked.mp4", "locked/inside.mp4", "fine.mp4")
+    os.mkfifo(tmp_path / "pipe.mp4")
+    os.mkfifo(tmp_path / "fine.txt")
+    (tmp_path / "folder.mp4").mkdir()
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / os.fsdecode(b"\xff.mp4")).touch()
+    access, scandir = os.access, os.scandir
+    monkeypatch.setattr(walking.os, "access", lambda path, mode: "locked" not in str(path) and access(path, mode))
+
+    def locked(folder):
+        if Path(folder).name == "locked":
+            raise PermissionError(13, "Permission denied")
+        return scandir(folder)
+
+    monkeypatch.setattr(walking.os, "scandir", locked)
+    reasons = {name: row["reason"] for row in listed(tmp_path) for name in names([row], tmp_path)}
+    wrong = {
+        "locked.mp4": "Permission denied",
+        "locked": "Permission denied",
+        "pipe.mp4": "pipe",
+        "empty.mp4": "0 bytes",
+    }
+    wrong |= {"folder.mp4": "a folder", "\\udcff.mp4": "UTF-8"}
+    assert set(reasons) == {*wrong, "fine.mp4"} and reasons["fine.mp4"] == ""
+    for name, words in wrong.items():
+        assert words in reasons[name]
+
+
+def test_captions_beside_a_video_are_its_originals(tmp_path):
+    put(tmp_path, *(f"{n}.mp4" for n in "abcdefg"), "a.mov")
+    sidecars = {
+        "a.txt": " my own\nwords ",
+        "b.json": '["one", "two", "one", ""]',
+        "c.json": '{"text": "said", "license": "CC0"}',
+        "d.json": '{"captions": ["x", "y"]}',
+        "d.txt": "not read, since there is a .json",
+        "e.json": '{"caption": "half a character \\ud800"}',
+        "f.json": "{",
+        "g.json": '{"mine": "chosen", "caption": "not this"}',
+    }
+    for name, text in sidecars.items():
+        (tmp_path / name).write_text(text)
+    rows = {name: row for row in listed(tmp_path, license="own") for name in names([row], tmp_path)}
+    assert rows["a.mp4"]["captions"] == rows["a.mov"]["captions"] == ["my own\nwords"]
+    assert rows["b.mp4"]["captions"] == ["one", "two"]
+    assert (rows["c.mp4"]["captions"], rows["c.mp4"]["license"]) == (["said"], "CC0")
+    assert (rows["d.mp4"]["captions"], rows["d.mp4"]["license"]) == (["x", "y"], "own")
+    assert rows["e.mp4"]["captions"] == ["half a character ?"]
+    assert rows["f.mp4"]["reason"] == "" and rows["f.mp4"]["captions"] == []
+    assert "cannot be read" in rows["f.json"]["reason"]
+    chosen = {row["source_uri"]: row for row in listed(tmp_path, caption_column="mine")}
+    assert chosen[str(tmp_path / "g.mp4")]["captions"] == ["chosen"]
+
+
+TABLE = [
+    {"file_name": "a.mp4", "text": "first", "start": 0, "end": 1.5, "licence": "CC-BY"},
+    {"file_name": "a.mp4", "text": "second", "start": 0, "end": 1.5, "licence": "CC-BY"},
+    {"file_name": "a.mp4", "text": "later", "start": 1.5, "end": None, "licence": ""},
+    {"file_name": "sub/b.mp4", "text": "", "start": None, "end": None, "licence": None},
+    {"file_name": "https://example.org/c.mp4?x=1", "text": "far", "start": None, "end": None, "licence": None},
+    {"file_name": "lost.mp4", "text": "no more", "start": None, "end": None, "licence": None},
+    {"file_name": "a.mp4", "text": "backwards", "start": 2, "end": 1, "licence": None},
+    {"file_name": "", "text": "nothing named", "start": None, "end": None, "licence": None},
+]
+
+
+def write_table(path):
+    if path.suffix == ".parquet":
+        pq.write_table(pa.Table.from_pylist(TABLE), path)
+    elif path.suffix == ".jsonl":
+        path.write_text("".join(json.dumps(row) + "\n" for row in TABLE))
+    else:
+        cells = [",".join("" if value is None else str(value) for value in row.values()) for row in TABLE]
+        path.write_text("\n".join([",".join(TABLE[0]), *cells]))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".csv", ".jsonl"])
+@pytest.mark.parametrize("whole_folder", [False, True])
+def test_tables_give_parts_captions_and_licenses(tmp_path, suffix, whole_folder):
+    put(tmp_path, "a.mp4", "sub/b.mp4", *(["unnamed.mp4"] if whole_folder else []))
+    (tmp_path / "sub" / "b.txt").write_text("from beside")
+    table = write_table(tmp_path / f"metadata{suffix}")
+    rows = listed(tmp_path if whole_folder else table)
+    told = {
+        (
+            row["source_uri"].removeprefix(f"{tmp_path}/"),
+            row["start_s"],
+            row["end_s"],
+            *row["captions"],
+            row["license"],
+        )
+        for row in rows
+        if not row["reason"]
+    }
+    assert told == {
+        ("a.mp4", None, 1.5, "first", "second", "CC-BY"),
+        ("a.mp4", 1.5, None, "later", ""),
+        ("sub/b.mp4", None, None, "from beside", ""),
+        ("https://example.org/c.mp4?x=1", None, None, "far", ""),
+    } | ({("unnamed.mp4", None, None, "")} if whole_folder else set())
+    wrong = {Path(row["source_uri"]).name: row["reason"] for row in rows if row["reason"]}
+    assert wrong["lost.mp4"] == "no such file"
+    assert "from 2.0 s to 1.0 s is empty" in wrong[f"{table.name}#7"]
+    assert "needs the name of a file" in wrong[f"{table.name}#8"] and len(wrong) == 3
+    assert len({row["source_key"] for row in rows}) == len(rows)
+
+
+def test_the_caption_column_can_be_named_and_a_wrong_name_is_told(tmp_path):
+    put(tmp_path, "a.mp4")
+    table = write_table(tmp_path / "t.parquet")
+    assert listed(table, caption_column="licence")[0]["captions"] == ["CC-BY"]
+    with pytest.raises(CaptionError, match=r"columns file_name, text.*'words'"):
+        listed(table, caption_column="words")
+
+
+def test_broken_tables_are_told_of_and_stop_nothing(tmp_path):
+    put(tmp_path, "a.mp4")
+    (tmp_path / "bad.jsonl").write_text(
+        '{"path": "a.mp4", "caption": "kept"}\n{"path": \n[1]\n' + "[" * 100_000 + "\n"
+    )
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1 no more")
+    (tmp_path / "bad.csv").write_bytes(b"path,text\na.mp4,\xff\xfe")
+    (tmp_path / "sums.csv").write_text("city,sum\nBonn,3\n")
+    (tmp_path / "empty.csv").touch()
+    rows = listed(tmp_path)
+    reasons = [row["reason"] for row in rows if row["reason"]]
+    assert [row["captions"] for row in rows if not row["reason"]] == [["kept"]]
+    for words in (
+        "line 2 of",
+        "line 3 of",
+        "line 4 of",
+        "no Parquet",
+        "not UTF-8",
+        "columns city, sum",
+        "0 bytes",
+    ):
+        assert sum(words in reason for reason in reasons) == 1, words
+    assert len(reasons) == 7
+
+
+def test_a_text_list_names_files_beside_it_and_urls(tmp_path):
+    put(tmp_path, "a b.mp4", "sub/c.strange")
+    (tmp_path / "list.txt").write_bytes(
+        b"\xef\xbb\xbfa b.mp4\r\nsub/c.strange\n\n"
+        + os.fsencode(tmp_path)
+        + b"/gone.mp4\ns3://bucket/d.mp4\nbad\x00.mp4\n"
+    )
+    rows = listed(tmp_path / "list.txt")
+    assert [row["source_uri"].removeprefix(f"{tmp_path}/") for row in rows] == [
+        "a b.mp4", "sub/c.strange", "gone.mp4", "s3://bucket/d.mp4", "bad\x00.mp4",
+    ]  # fmt: skip
+    assert [bool(row["reason"]) for row in rows] == [False, False, True, False, True]
+    assert [bool(row["path"]) for row in rows] == [True, True, True, False, True]
+
+
+def test_globs(tmp_path):
+    put(
+        tmp_path,
+        "v/a.mp4",
+        "v/b.mkv",
+        "v/.h.mp4",
+        "v/x/c.mp4",
+        "v/x/y/d.mp4",
+        "v/x/e.txt",
+        "w/f.mp4",
+        "v/[odd].mp4",
+        "v/g.ts",
+    )
+    (tmp_path / "v" / "a.txt").write_text("beside")
+
+    def found(pattern):
+        return names(listed(f"{tmp_path}/{pattern}"), tmp_path)
+
+    assert found("v/*.mp4") == ["v/[odd].mp4", "v/a.mp4"]
+    assert found("v/**/*.mp4") == ["v/[odd].mp4", "v/a.mp4", "v/x/c.mp4", "v/x/y/d.mp4"]
+    assert found("*/?.mp4") == ["v/a.mp4", "w/f.mp4"]
+    assert found("v/*") == ["v/[odd].mp4", "v/a.mp4", "v/b.mkv"]
+    assert found("v/x/**") == ["v/x/c.mp4", "v/x/y/d.mp4"]
+    assert found("v/*.ts") == ["v/g.ts"]
+    assert found("v/[odd].mp4") == ["v/[odd].mp4"]
+    assert listed(f"{tmp_path}/v/a*")[0]["captions"] == ["beside"]
+
+
+@pytest.fixture
+def memory():
+    files = fsspec.filesystem("memory")
+    files.store.clear()
+    files.pseudo_dirs[:] = [""]
+    yield files
+    files.store.clear()
+
+
+def test_folders_globs_files_and_lists_behind_urls(memory):
+    content = {
+        "v/a.mp4": b"1", "v/a.txt": b"words", "v/sub/b.mp4": b"22", "v/.h.mp4": b"1", "v/empty.mp4": b"",
+        "v/metadata.csv": b"path,caption,start\nsub/b.mp4,told,1\ngone.mp4,lost,\n",
+        "l/list.txt": b"x.mp4\n../v/a.mp4\n",
+    }  # fmt: skip
+    for name, data in content.items():
+        memory.pipe(f"/{name}", data)
+
+    def found(source):
+        return {row["source_uri"]: row for row in listed(source)}
+
+    rows = found("memory://v")
+    assert list(rows) == [f"memory:///v/{name}.mp4" for name in ("a", "empty", "sub/b", "gone")]
+    assert rows["memory:///v/a.mp4"]["captions"] == ["words"] and rows["memory:///v/a.mp4"]["path"] == ""
+    assert (rows["memory:///v/sub/b.mp4"]["captions"], rows["memory:///v/sub/b.mp4"]["start_s"]) == (["told"], 1.0)
+    assert rows["memory:///v/gone.mp4"]["reason"] == "no such file"
+    assert "0 bytes" in rows["memory:///v/empty.mp4"]["reason"]
+    assert list(found("memory://v/**/b*.mp4")) == ["memory:///v/sub/b.mp4"]
+    assert found("memory://v/a.mp4")["memory:///v/a.mp4"]["captions"] == ["words"]
+    assert list(found("memory://l/list.txt")) == ["memory:///l/x.mp4", "memory:///l/../v/a.mp4"]
+    before = rows["memory:///v/a.mp4"]["source_key"]
+    memory.pipe("/v/a.mp4", b"2")
+    assert found("memory://v")["memory:///v/a.mp4"]["source_key"] != before
+    with pytest.raises(CaptionError, match="does not exist"):
+        found("memory://nothing/here")
+
+
+def test_archives(tmp_path):
+    with zipfile.ZipFile(tmp_path / "videos.zip", "w") as archive:
+        for name in ("top.mp4", "in ner/é.mp4", "__MACOSX/._top.mp4", "notes.md"):
+            archive.writestr(name, name)
+        archive.writestr("in ner/é.json", '["a", "b"]')
+    rows = listed(tmp_path / "videos.zip")
+    where = f"::{tmp_path}/videos.zip"
+    assert [row["source_uri"] for row in rows] == [f"zip://top.mp4{where}", f"zip://in ner/é.mp4{where}"]
+    assert rows[1]["captions"] == ["a", "b"]
+    assert [row["source_uri"] for row in listed(f"zip://in ner{where}")] == [rows[1]["source_uri"]]
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(CaptionError, match="BadZipFile"):
+        listed(tmp_path / "broken.zip")
+
+
+def test_a_source_that_is_not_there_or_holds_nothing_says_what_a_source_is(tmp_path):
+    put(tmp_path / "bare", "notes.md")
+    with pytest.raises(CaptionError, match="does not exist; give a folder, a video, a glob"):
+        listed(tmp_path / "nowhere")
+    with pytest.raises(CaptionError, match=r"holds no video .*\.mp4"):
+        listed(tmp_path / "bare")
+    with pytest.raises(CaptionError, match="is no folder"):
+        listed(tmp_path / "nowhere" / "*.mp4")
+    with pytest.raises(CaptionError, match="Protocol not known"):
+        listed("nonsense://a/b.mp4")
+    with pytest.raises(CaptionError, match="not on the public internet"):
+        listed("http://127.0.0.1:1/list.txt")
+    assert [row["source_uri"] for row in listed("http://127.0.0.1:1/a.mp4")] == ["http://127.0.0.1:1/a.mp4"]
+
+
+def test_datasets_are_no_sources(tmp_path):
+    put(tmp_path, "a.mp4", "made/media/b.mp4", "made/stages/ingest/x", "out/media/c.mp4")
+    assert names(listed(tmp_path, tmp_path / "out"), tmp_path) == ["a.mp4"]
+    with pytest.raises(CaptionError, match="made by `kinema caption`"):
+        listed(tmp_path / "made")
+    with pytest.raises(CaptionError, match="folder of the videos"):
+        listed(tmp_path, tmp_path)
+
+
+def test_a_row_is_the_same_until_its_file_part_captions_or_license_change(tmp_path):
+    video, table = tmp_path / "a.mp4", tmp_path / "t.csv"
+    keys = []
+
+    def note(row, content=b"one", time=5, reason=True):
+        video.write_bytes(content)
+        os.utime(video, ns=(time, time))
+        table.write_text(f"path,start,caption,license\n{row}\n")
+        keys.append(listed(table)[0]["source_key"])
+
+    note("a.mp4,0,x,")
+    note("a.mp4,,x,")  # the same, said otherwise
+    assert keys[0] == keys[1]
+    note("a.mp4,1,x,")
+    note("a.mp4,,y,")
+    note("a.mp4,,x,CC0")
+    note("a.mp4,,x,", content=b"more")
+    note("a.mp4,,x,", time=6)
+    video.unlink()
+    keys.append(listed(table)[0]["source_key"])
+    assert len(set(keys)) == len(keys) - 1
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.text(st.characters(exclude_characters="/\0", exclude_categories=["Cs"]), min_size=1, max_size=20))
+)
+def test_any_name_is_listed_and_leads_to_its_file(tmp_path_factory, stems):
+    folder = tmp_path_factory.mktemp("names")
+    made = {f"x{stem}.mp4" for stem in stems}
+    for number, name in enumerate(sorted(made)):
+        (folder / name).write_bytes(f"{number} {name}".encode())
+        (folder / f"{name[:-4]}.txt").write_text(f"caption {number}")
+    rows = listed(folder) if made else []
+    assert [Path(row["path"]).name for row in rows] == sorted(made)
+    for number, row in enumerate(rows):
+        assert Path(row["path"]).read_bytes() == f"{number} {Path(row['path']).name}".encode()
+        assert row["captions"] == [f"caption {number}"]
+
+
+@settings(deadline=None)
+@given(
+    st.recursive(st.none() | st.booleans() | st.floats() | st.text(), lambda inner: st.lists(inner, max_size=4))
+)
+def test_whatever_a_caption_cell_holds_becomes_texts_that_a_file_can_hold(value):
+    found = texts(value)
+    assert len(set(found)) == len(found) and all(text.strip() == text != "" for text in found)
+    pa.array(found, pa.string())
+    assert texts(json.dumps(found)) == found or found == []
+
+
+def test_looking_at_a_file_never_opens_it(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for name in itertools.chain(["pipe", "gone", "x" * 300], ["a\0b"]):
+        assert LocalTree().look(str(tmp_path / name)).problem
