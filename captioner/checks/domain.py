@@ -124,7 +124,7 @@ def levels_known(vocabulary: Sequence[str] | None) -> tuple[int, ...]:
 def _caption_words(level: int) -> frozenset[str]:
     from ...data.diorama import captions, sample_scene
 
-    scenes = (sample_scene(SEED, index, difficulty=(level, level)) for index in range(200))
+    scenes = (sample_scene(SEED, index, difficulty=(level, level)) for index in range(80))
     texts = (text for scene in scenes for text in captions(scene, SEED).values())
     return frozenset(word for text in texts for word in re.findall("[a-z]+", text.lower()))
 
