@@ -1,6 +1,6 @@
 """The contrastive captioner (CoCa, Yu et al. 2022): one model that conditions, scores and captions.
 
-The text tower and the caption decoder are open_clip's; the visual side is `vision.VideoTower`, which sees several
+The text tower and the caption decoder are open_clip's; the visual side is one of `vision`, which see several
 frames in order. `python -m kinema.conditioner.train` trains it.
 """
 
@@ -19,7 +19,7 @@ from .encoding import Padding, TextTokens, attach_tokenizer, check_prompts, toke
 from .open_clip_text import OpenCLIPConditioner, build_text_tower
 from .saving import SavedWithTokenizer
 from .tokenizer import END_ID, LEVEL_IDS, PAD_ID, START_ID
-from .vision import VideoTower, init_blocks, select_frames
+from .vision import ConvolutionalTower, VideoTower, init_blocks, select_frames
 
 Level = Literal["short", "medium", "dense", "facts"]
 
@@ -30,7 +30,7 @@ class CaptionerOutput(NamedTuple):
     video_features: torch.Tensor  # (B, E)
     text_features: torch.Tensor  # (B, E)
     logits: torch.Tensor  # (B, L - 1, V), prediction i is of token i + 1
-    fact_logits: torch.Tensor | None  # (B, L' - 1, V), likewise of the facts
+    fact_logits: torch.Tensor | None  # (R, L' - 1, V), likewise of the facts
     logit_scale: torch.Tensor  # scalar, the inverse temperature
     logit_bias: torch.Tensor | None  # scalar of the sigmoid loss
 
@@ -39,7 +39,9 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
     """CoCa over clips. The arguments are the fields of `ConditionerConfig`, and:
 
     Args:
-        caption_tokens: visual tokens that the decoder reads.
+        caption_tokens: visual tokens that the decoder reads; of the tower of patches.
+        vision: the visual side, "patches" (`vision.VideoTower`) or "convolutional" (`vision.ConvolutionalTower`,
+            which has no use for vision_layers and vision_heads).
         vocabulary: every word of the training captions, lower case; None if any word may be known.
         tokenizer: what `train_tokenizer` gives; saved and loaded with the weights.
     """
@@ -72,6 +74,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         caption_tokens: int = 64,
         vocabulary: list[str] | None = None,
         tokenizer: PreTrainedTokenizerBase | None = None,
+        vision: Literal["patches", "convolutional"] = "patches",
     ) -> None:
         super().__init__()
         for name, heads, of in (("num_heads", num_heads, width), ("vision_heads", vision_heads, vision_width)):
@@ -80,17 +83,24 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         if embed_dim % num_heads:
             raise ValueError(f"embed_dim is {embed_dim}; it needs to be a multiple of num_heads {num_heads}")
         self.text = build_text_tower(embed_dim, self._text_cfg)
-        self.visual = VideoTower(
-            image_size=image_size,
-            patch_size=patch_size,
-            width=vision_width,
-            layers=vision_layers,
-            heads=vision_heads,
-            output_width=width,
-            output_heads=num_heads,
-            embed_dim=embed_dim,
-            caption_tokens=caption_tokens,
-        )
+        sizes: dict[str, int] = {
+            "image_size": image_size,
+            "patch_size": patch_size,
+            "width": vision_width,
+            "output_width": width,
+            "embed_dim": embed_dim,
+        }
+        self.visual: VideoTower | ConvolutionalTower
+        if vision == "convolutional":
+            self.visual = ConvolutionalTower(**sizes)
+        else:
+            self.visual = VideoTower(
+                **sizes,
+                layers=vision_layers,
+                heads=vision_heads,
+                output_heads=num_heads,
+                caption_tokens=caption_tokens,
+            )
         self.text_decoder = MultimodalTransformer(
             width, num_decoder_layers, num_heads, context_length, output_dim=vocab_size
         )
@@ -129,6 +139,7 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
         times: torch.Tensor,
         input_ids: torch.Tensor,
         fact_ids: torch.Tensor | None = None,
+        fact_rows: torch.Tensor | None = None,
     ) -> CaptionerOutput:
         """Features and next-token logits of clips and their captions.
 
@@ -136,15 +147,17 @@ class ContrastiveCaptioner(SavedWithTokenizer, ConfigMixin):
             pixel_values: (B, 3, K, S, S) in [-1, 1] and
             times: (B, K) in seconds, both from `select_frames`.
             input_ids: (B, L), padded on the right.
-            fact_ids: (B, L'), the clips' facts, to be predicted too.
+            fact_ids: (R, L'), facts of clips, to be predicted too.
+            fact_rows: (R,), of which clips of the batch; None: of all.
         """
         video, tokens = self.visual(pixel_values, times)  # (B, E), (B, Q, D)
         pooled, states = self.text(input_ids)  # (B, E), (B, L, D)
         logits = self.text_decoder(tokens, states[:, :-1])  # (B, L - 1, V)
         fact_logits = None
         if fact_ids is not None:
-            fact_states = self.text(fact_ids)[1]  # (B, L', D)
-            fact_logits = self.text_decoder(tokens, fact_states[:, :-1])  # (B, L' - 1, V)
+            fact_states = self.text(fact_ids)[1]  # (R, L', D)
+            seen = tokens if fact_rows is None else tokens[fact_rows]  # (R, Q, D)
+            fact_logits = self.text_decoder(seen, fact_states[:, :-1])  # (R, L' - 1, V)
         return CaptionerOutput(
             F.normalize(video, dim=-1),
             F.normalize(pooled, dim=-1),

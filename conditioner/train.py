@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import torch
 from torch.utils.data import Dataset
@@ -31,7 +31,7 @@ CORPUS_CLIPS = 4096  # clips whose captions the tokenizer is learned from
 PLAIN_SHARE = 0.5  # of the captions that begin with <start>, as prompts do, instead of their level's token
 REPORT_CLIPS = 512
 # Settings that decide the weights' shapes.
-SIZES = [name for name in ConditionerConfig.model_fields if not name.endswith("_weight")]
+SIZES = [*(name for name in ConditionerConfig.model_fields if not name.endswith("_weight")), "vision"]
 
 
 def train(
@@ -41,6 +41,7 @@ def train(
     start: Path | None = None,
     clips: Dataset | None = None,
     heldout: Dataset | None = None,
+    vision: Literal["patches", "convolutional"] = "patches",
 ) -> Path:
     """Train the captioner of `config`, or go on with the run in `out`.
 
@@ -51,6 +52,7 @@ def train(
         clips: clip items to learn from, with a method `describe` (all of an item but its pixels); None: those that
             `config.data` names.
         heldout: clip items to measure on; None: likewise.
+        vision: the captioner's visual side.
 
     Returns:
         `out`/final, with the folders captioner and text_encoder.
@@ -73,7 +75,8 @@ def train(
     else:
         tokenizer, known = source.tokenizer, source.config["vocabulary"]
         vocabulary = None if vocabulary is None or known is None else sorted({*vocabulary, *known})
-    model = ContrastiveCaptioner(**settings.model_dump(), vocabulary=vocabulary, tokenizer=tokenizer)
+    sizes = {**settings.model_dump(), "vision": vision}
+    model = ContrastiveCaptioner(**sizes, vocabulary=vocabulary, tokenizer=tokenizer)
     if source is not None:
         trainer.copy_weights(source, model, SIZES, f"the captioner of {start}")
     if run.train.gradient_checkpointing:
@@ -93,8 +96,8 @@ def train(
                 captions, levels = draw_captions(batch, data.caption_mix)
                 input_ids = model.tokenize(captions, levels).input_ids
                 keys = torch.stack([meaning_keys(captions).to(input_ids.device), batch["fact_key"]], dim=1)
-                fact_ids = tokenize_facts(model, batch["facts"]) if settings.facts_weight else None
-                output = ddp(batch["pixel_values"], batch["times"], input_ids, fact_ids)
+                fact_ids, rows = tokenize_facts(model, batch["facts"]) if settings.facts_weight else (None, None)
+                output = ddp(batch["pixel_values"], batch["times"], input_ids, fact_ids, rows)
                 video, text, keys = gather(output.video_features, output.text_features, keys)
                 contrast = contrastive_loss(
                     video, text, positive_pairs(keys), output.logit_scale, output.logit_bias
@@ -104,7 +107,9 @@ def train(
                 parts = {"contrastive": contrast, "caption": words, "logit_scale": output.logit_scale}
                 if fact_ids is not None:
                     parts["facts"] = caption_loss(output.fact_logits, fact_ids, model.pad_id)
-                    loss = loss + settings.facts_weight * parts["facts"]
+                    # Few clips with facts among many without would else shout all others down.
+                    share = sum(map(bool, batch["facts"])) / len(batch["facts"])
+                    loss = loss + settings.facts_weight * share * parts["facts"]
                 run.accelerator.backward(loss)
                 norm = trainer.clip_and_step(run, optimizers, ddp)
                 values = trainer.add_up(run, values, norm, loss=loss, **parts)
@@ -187,12 +192,17 @@ def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[st
     return captions, levels
 
 
-def tokenize_facts(model: ContrastiveCaptioner, facts: Sequence[str]) -> torch.Tensor:
-    """Ids (B, L) of the clips' facts; nothing is to be predicted of a clip without any."""
-    input_ids = model.tokenize(facts, ["facts" for _ in facts]).input_ids
-    known = torch.tensor([bool(text) for text in facts], device=input_ids.device)
-    input_ids[:, 1:] = torch.where(known[:, None], input_ids[:, 1:], model.pad_id)
-    return input_ids
+def tokenize_facts(model: ContrastiveCaptioner, facts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids (R, L) of the facts of those clips that have any, and which clips they are (R,).
+
+    Where none has, the first clip's empty facts stand, of which nothing is to be predicted, so that every process
+    computes the same graph.
+    """
+    rows = [row for row, text in enumerate(facts) if text]
+    input_ids = model.tokenize([facts[row] for row in rows or [0]], ["facts" for _ in rows or [0]]).input_ids
+    if not rows:
+        input_ids[:, 1:] = model.pad_id
+    return input_ids, torch.tensor(rows or [0], device=input_ids.device)
 
 
 @torch.no_grad()

@@ -1,6 +1,6 @@
-"""The captioner's eyes: several frames of a clip, in order, as one sequence of patches.
+"""The captioner's eyes: several frames of a clip, in order, as a few tokens and one feature.
 
-open_clip's CoCa sees one image; this module stands in its place and gives what its decoder and its contrastive
+open_clip's CoCa sees one image; these modules stand in its place and give what its decoder and its contrastive
 loss take.
 """
 
@@ -126,11 +126,80 @@ class Stem(nn.Module):
 
     def forward(self, pixel_values: torch.Tensor) -> torch.Tensor:
         """(B, 3, K, H, W) in [-1, 1] to (B, K, N, D)."""
-        frames = rearrange(pixel_values, "b c k h w -> b k c h w")
-        change = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, 1:] - frames[:, :-1]], dim=1)
-        x = torch.cat([frames, change], dim=2)  # (B, K, 6, H, W)
+        x = beside_changes(pixel_values)  # (B, K, 6, H, W)
+        count = len(x)
         x = self.layers(rearrange(x, "b k c h w -> (b k) c h w"))  # (B K, D, h, w)
-        return rearrange(x, "(b k) d h w -> b k (h w) d", b=len(frames))
+        return rearrange(x, "(b k) d h w -> b k (h w) d", b=count)
+
+
+class ConvolutionalTower(nn.Module):
+    """A small residual network over each frame, whose features are averaged and maximised, per frame and over all.
+
+    It knows shapes and motions after some thousand clips, where `VideoTower` needs a hundred thousand
+    (docs/recaptioning.md): what is local is looked for everywhere alike, and few tokens reach the decoder.
+
+    Args:
+        patch_size: pixels a side of the last features' cells, a power of two.
+        width: channels of the last features.
+        output_width: width of the caption tokens, the decoder's; there are as many as frames, and one.
+        embed_dim: width of the contrastive features.
+    """
+
+    def __init__(self, *, image_size: int, patch_size: int, width: int, output_width: int, embed_dim: int) -> None:
+        super().__init__()
+        if image_size % patch_size or patch_size & (patch_size - 1) or patch_size < 2:
+            raise ValueError(
+                f"image_size is {image_size}, patch_size {patch_size}; a convolutional tower needs a patch_size "
+                "that is a power of two and divides image_size"
+            )
+        stages = patch_size.bit_length() - 1
+        widths = [max(8, width >> (stages - 1 - stage)) for stage in range(stages)]
+        layers: list[nn.Module] = []
+        for inputs, outputs in zip([6, *widths], widths):
+            layers += [nn.Conv2d(inputs, outputs, 3, 2, 1), ResidualBlock(outputs)]
+        self.layers = nn.Sequential(*layers, nn.GroupNorm(1, width), nn.SiLU())
+        self.position_embedding = nn.Parameter(torch.randn((image_size // patch_size) ** 2, width) * 0.5)
+        self.mix = nn.Linear(width, width)
+        self.time = TimeEmbedding(output_width)
+        self.frame_token = nn.Linear(2 * width, output_width)
+        self.clip_token = nn.Linear(2 * width, output_width)
+        self.norm_tokens = LayerNorm(output_width)
+        self.projection = nn.Linear(2 * width, embed_dim)
+        self.gradient_checkpointing = False
+
+    def forward(self, pixel_values: torch.Tensor, times: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Contrastive features (B, E) and caption tokens (B, K + 1, D) of frames and their times in seconds."""
+        x = beside_changes(pixel_values)  # (B, K, 6, H, W)
+        count, x = len(x), rearrange(x, "b k c h w -> (b k) c h w").contiguous(memory_format=torch.channels_last)
+        x = checkpoint(self.layers, x, use_reentrant=False) if self.gradient_checkpointing else self.layers(x)
+        x = rearrange(x, "(b k) d h w -> b k (h w) d", b=count)  # (B, K, N, D)
+        x = F.silu(self.mix(x + self.position_embedding.to(x.dtype))) + x
+        frames = torch.cat([x.mean(2), x.amax(2)], dim=-1)  # (B, K, 2 D)
+        clip = torch.cat([x.mean((1, 2)), x.amax((1, 2))], dim=-1)  # (B, 2 D)
+        told = self.frame_token(frames) + self.time(times).to(x.dtype)  # (B, K, D')
+        tokens = self.norm_tokens(torch.cat([self.clip_token(clip)[:, None], told], dim=1))  # (B, K + 1, D')
+        return self.projection(clip), tokens
+
+
+class ResidualBlock(nn.Module):
+    """Two convolutions added to their input (He et al. 2016), normalised over all channels and places."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(1, width)
+        self.first = nn.Conv2d(width, width, 3, padding=1)
+        self.second = nn.Conv2d(width, width, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """(B, D, H, W) to the same shape."""
+        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
+
+
+def beside_changes(pixel_values: torch.Tensor) -> torch.Tensor:
+    """(B, 3, K, H, W) to (B, K, 6, H, W): each frame beside what changed since the one before."""
+    frames = rearrange(pixel_values, "b c k h w -> b k c h w")
+    change = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, 1:] - frames[:, :-1]], dim=1)
+    return torch.cat([frames, change], dim=2)
 
 
 class TimeEmbedding(nn.Module):
