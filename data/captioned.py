@@ -116,7 +116,8 @@ def latest_reviews(captions: Iterable[Caption]) -> dict[str, dict[str, Any]]:
             seen.add(root)
             root = human[root]["parent_id"]
         latest[root] = dict(row)
-    return latest
+    # Without a verdict it takes back what was said before: as if nobody had said anything.
+    return {root: row for root, row in latest.items() if row["review_status"] or root == row["caption_id"]}
 
 
 def review_files(folder: Path) -> list[Path]:
