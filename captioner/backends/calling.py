@@ -13,6 +13,7 @@ import email.utils
 import random
 import threading
 import time
+import weakref
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -80,6 +81,7 @@ class Endpoint:
         limits = httpx.Limits(max_connections=run.concurrency, max_keepalive_connections=run.concurrency)
         timeout = httpx.Timeout(run.request_seconds, connect=min(30.0, run.request_seconds))
         self.client = httpx.Client(headers=headers, limits=limits, timeout=timeout)
+        weakref.finalize(self, self.client.close)
         self.refused: set[str] = set()  # of OPTIONAL, remembered for all requests to come
         self.lock = threading.Lock()
         self.next_slot = 0.0  # monotonic time before which no request may start

@@ -1,0 +1,370 @@
+"""The endpoint backend against a real HTTP server that has every fault in turn."""
+
+import base64
+import contextlib
+import io
+import json
+import socket
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kinema.captioner.backends import Request, open_backend
+from kinema.captioner.backends.base import prompt
+from kinema.captioner.backends.calling import EndpointDown, EndpointRefused
+from kinema.captioner.backends.endpoint import EndpointBackend
+from kinema.captioner.commits import CaptionError
+from kinema.captioner.cost import BudgetExceeded, Meter, estimate, price
+from kinema.captioner.facts import Facts, Subject
+from kinema.captioner.frames import ClipFrames
+from kinema.captioner.settings import CaptionSettings, RunSettings
+
+FACTS = Facts(subjects=[Subject(name="car", count=1, attributes=["red"])], actions=["car drives left"])
+PROSE = {"short": "A red car drives left", "medium": "A red car drives left.", "dense": "A red car drives left."}
+USAGE = {"prompt_tokens": 1000, "completion_tokens": 100}
+
+
+def said(content, reason="stop", usage=USAGE, **message):
+    content = content if isinstance(content, str) or content is None else json.dumps(content)
+    choice = {"message": {"role": "assistant", "content": content, **message}, "finish_reason": reason}
+    return 200, {"choices": [choice], "usage": usage}
+
+
+def good(body):
+    """What a model that is well says."""
+    if "Write captions" in json.dumps(body["messages"]):
+        return said(PROSE)
+    return said(FACTS.model_dump())
+
+
+class Server(ThreadingHTTPServer):
+    """Answers as the script says, then well. A step is (status, body[, headers]), a function, or a fault."""
+
+    daemon_threads = True
+
+    def __init__(self, script=()):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.script, self.seen, self.lock = list(script), [], threading.Lock()
+        self.busy = self.most_busy = 0
+        self.slow = 0.0
+
+    def handle_error(self, request, client_address):
+        pass
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_):
+        pass
+
+    def do_POST(self):
+        server = self.server
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        with server.lock:
+            server.seen.append((time.monotonic(), self.path, dict(self.headers), body))
+            step = server.script.pop(0) if server.script else good
+            server.busy += 1
+            server.most_busy = max(server.most_busy, server.busy)
+        try:
+            time.sleep(server.slow)
+            if step == "hang":
+                time.sleep(1.5)
+                self.close_connection = True
+                return
+            if step == "reset":
+                self.close_connection = True
+                self.connection.shutdown(socket.SHUT_RDWR)
+                return
+            if callable(step):
+                step = step(body)
+            status, answer, *headers = step
+            data = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(data)))
+            for name, value in headers[0].items() if headers else ():
+                self.send_header(name, value)
+            self.end_headers()
+            with contextlib.suppress(OSError):  # a client that gave up
+                self.wfile.write(data)
+        finally:
+            with server.lock:
+                server.busy -= 1
+
+
+@contextlib.contextmanager
+def serving(*script):
+    server = Server(script)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def backend(server, run=None, meter=None, **options):
+    run = run or RunSettings(max_retries=3)
+    run = run.model_copy(update={"request_seconds": min(run.request_seconds, 5.0)})
+    return EndpointBackend("seer", server.url, "KINEMA_TEST_KEY", run, meter=meter, first_wait=0.01, **options)
+
+
+def request(levels=("structured",), seed=1, **more):
+    pixels = np.zeros((3, 24, 32, 3), np.uint8)
+    pixels[:, :, :16] = (200, 30, 30)
+    frames = ClipFrames(pixels, np.array([10.0, 10.5, 11.25]), [0, 1, 2], 1.6)
+    facts = None if levels == ("structured",) else FACTS
+    clip = {"clip_id": "c", "start_s": 10.0, "end_s": 12.0}
+    return Request(clip=clip, levels=levels, frames=frames, facts=facts, seed=seed, **more)
+
+
+def test_frames_times_facts_and_schema_reach_the_server_and_its_answer_comes_back(monkeypatch):
+    monkeypatch.setenv("KINEMA_TEST_KEY", "geheim")
+    with serving() as server:
+        writer = backend(server)
+        (facts,) = writer.write([request()])
+        (prose,) = writer.write([request(tuple(PROSE), temperature=0.7)])
+    assert facts.facts == FACTS and facts.status == "success"
+    assert (facts.prompt_tokens, facts.output_tokens) == (1000, 100) and facts.latency_ms > 0
+    assert prose.texts == PROSE
+    _, path, headers, body = server.seen[0]
+    assert path == "/v1/chat/completions" and headers["Authorization"] == "Bearer geheim"
+    content = body["messages"][0]["content"]
+    assert [part["type"] for part in content] == ["text", "image_url"] * 3 + ["text"]
+    assert [part["text"] for part in content[:-1:2]] == [f"Frame at {t} s:" for t in ("0.00", "0.50", "1.25")]
+    assert "at 0.00, 0.50, 1.25 seconds" in content[-1]["text"] and "of 2.00 seconds" in content[-1]["text"]
+    kind, data = content[1]["image_url"]["url"].split(",", 1)
+    assert kind == "data:image/jpeg;base64"
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(data))))
+    assert picture.shape == (24, 32, 3) and np.abs(picture[:, :12].mean((0, 1)) - (200, 30, 30)).max() < 6
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert set(schema["required"]) == set(Facts.model_fields) and "top_p" not in body
+    second = server.seen[1][3]
+    assert second["temperature"] == 0.7 and second["top_p"] == 0.9
+    assert json.dumps(FACTS.model_dump()) in second["messages"][0]["content"][-1]["text"]
+    assert "$" not in prompt("captions").replace("$count", "").replace("$duration", "").replace(
+        "$times", ""
+    ).replace("$facts", "").replace("$levels", "")
+
+
+def test_the_key_is_in_no_error_and_no_answer(monkeypatch):
+    monkeypatch.setenv("KINEMA_TEST_KEY", "geheim")
+    with serving((401, {"error": {"message": "bad key"}})) as server, pytest.raises(EndpointRefused) as caught:
+        backend(server).write([request()])
+    assert "geheim" not in str(caught.value) and "401 bad key" in str(caught.value)
+    assert "captions.api_key_env" in str(caught.value) and len(server.seen) == 1
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [(500, {"error": "oops"}), (503, b"<p>busy"), (429, {}), "reset", (200, b"{ garbage"), (200, {"error": "x"})],
+)  # fmt: skip
+def test_what_passes_is_tried_again(fault):
+    with serving(fault, fault) as server:
+        (answer,) = backend(server).write([request()])
+    assert answer.facts == FACTS and len(server.seen) == 3
+
+
+def test_an_answer_that_does_not_come_in_time_is_asked_for_again():
+    with serving("hang") as server:
+        (answer,) = backend(server, RunSettings(request_seconds=0.3)).write([request()])
+    assert answer.facts == FACTS and len(server.seen) == 2
+
+
+def test_retry_after_is_obeyed_by_all_requests():
+    with serving((429, {"error": "slow down"}, {"Retry-After": "1"})) as server:
+        run = RunSettings(concurrency=1)
+        answers = backend(server, run).write([request(), request()])
+    assert [answer.status for answer in answers] == ["success", "success"]
+    times = [seen[0] for seen in server.seen]
+    assert len(times) == 3 and times[1] - times[0] >= 0.95
+
+
+def test_a_server_that_stays_down_ends_the_run_and_says_what_was_tried():
+    with serving(*[(503, {"error": {"message": "overloaded"}})] * 9) as server:
+        with pytest.raises(EndpointDown) as caught:
+            backend(server).write([request()])
+        assert len(server.seen) == 4
+    text = str(caught.value)
+    assert server.url in text and "4 tries: 4× 503 overloaded" in text and "same command goes on" in text
+    start = time.monotonic()
+    with pytest.raises(EndpointDown, match="ConnectError"):  # now it is gone altogether
+        backend(server).write([request() for _ in range(6)])
+    assert time.monotonic() - start < 5
+
+
+def test_a_server_that_dies_in_the_middle_ends_the_batch_and_the_next_server_finishes_it():
+    with serving(good, *["reset"] * 60) as server:
+        writer = backend(server, RunSettings(max_retries=2, concurrency=1))
+        with pytest.raises(EndpointDown):
+            writer.write([request(seed=seed) for seed in range(4)])
+    with serving() as server:
+        answers = backend(server).write([request(seed=seed) for seed in range(4)])
+    assert all(answer.facts == FACTS for answer in answers)
+
+
+def test_one_clip_that_the_server_cannot_bear_is_an_error_of_that_clip_alone():
+    def poisoned(body):
+        return (500, {"error": "crashed"}) if body["seed"] == 3 else good(body)
+
+    with serving(*[poisoned] * 30) as server:
+        server.slow = 0.01
+        answers = backend(server, RunSettings(max_retries=2, concurrency=2)).write(
+            [request(seed=seed) for seed in range(8)]
+        )
+    assert [answer.status for answer in answers] == ["success"] * 3 + ["error"] + ["success"] * 4
+    assert "crashed" in answers[3].error and not answers[3].can_retry
+
+
+@pytest.mark.parametrize(
+    "step, status",
+    [
+        (said("", reason="content_filter"), "blocked"),
+        (said(None, refusal="I can't help with that."), "blocked"),
+        ((400, {"error": {"message": "Rejected", "code": "content_policy_violation"}}), "blocked"),
+        ((400, {"error": {"message": "context length is 4096", "code": "context_length_exceeded"}}), "error"),
+        ((413, b"too large"), "error"),
+        (said('{"subjects": [{"name": "do', reason="length"), "truncated"),
+        (said("Sorry, no JSON today"), "error"),
+        (said({"subjects": []}), "error"),
+        (said([1, 2]), "error"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_one_answer_is_told_of_it_without_a_retry(step, status):
+    with serving(step) as server:
+        (answer,) = backend(server).write([request()])
+    assert answer.status == status and answer.facts is None and len(server.seen) == 1
+    assert answer.error
+
+
+def test_structured_output_that_is_refused_is_not_asked_for_again():
+    refused = (
+        400,
+        {"error": {"message": "response_format json_schema is not supported", "param": "response_format"}},
+    )
+    with serving(refused) as server:
+        writer = backend(server)
+        answers = [writer.write([request()])[0] for _ in range(3)]
+    assert all(answer.facts == FACTS for answer in answers)
+    assert ["response_format" in seen[3] for seen in server.seen] == [True, False, False, False]
+
+
+def test_parameters_a_server_does_not_take_are_left_out_and_told():
+    def picky(body):
+        for name in ("max_tokens", "temperature", "seed"):
+            if name in body:
+                return 400, {"error": {"message": f"Unsupported parameter: '{name}'", "param": name}}
+        return good(body)
+
+    with serving(*[picky] * 9) as server:
+        (answer,) = backend(server).write([request()])
+    assert answer.facts == FACTS and answer.refused == ("seed", "temperature")
+    assert server.seen[-1][3]["max_completion_tokens"] == 512
+
+
+def test_a_model_that_refuses_everything_ends_the_run():
+    with (
+        serving(*[(400, {"error": "this model takes no images"})] * 50) as server,
+        pytest.raises(EndpointRefused, match=r"first 8 requests.*takes no images"),
+    ):
+        backend(server).write([request() for _ in range(30)])
+    assert len(server.seen) < 30
+
+
+def test_no_more_requests_than_agreed_are_in_flight_nor_a_minute():
+    with serving() as server:
+        server.slow = 0.02
+        run = RunSettings(concurrency=3, requests_per_minute=60 / 0.05)
+        writer = backend(server, run)
+        threads = [threading.Thread(target=writer.write, args=([request()] * 4,)) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert server.most_busy <= 3
+    times = sorted(seen[0] for seen in server.seen)
+    assert len(times) == 12 and times[-1] - times[0] >= 11 * 0.05 * 0.9
+
+
+PRICED = {"price_per_million_prompt": 1000.0, "price_per_million_output": 10000.0}
+
+
+def test_the_run_stops_before_a_request_that_could_exceed_the_budget(tmp_path):
+    run = RunSettings(budget=30.0, concurrency=1, **PRICED)
+    one = price(1000, 100, run)
+    with serving() as server:
+        meter = Meter(tmp_path / "spent", run)
+        writer = backend(server, run, meter)
+        done = 0
+        with pytest.raises(BudgetExceeded, match=r"higher run\.budget"):
+            for _ in range(99):
+                writer.write([request()])
+                done += 1
+        assert len(server.seen) == done > 3
+    assert one * done <= 30.0
+    assert json.loads((tmp_path / "spent").read_text())["spent"] == pytest.approx(one * done)
+    with serving() as server:  # another process of the same dataset
+        other = backend(server, run, Meter(tmp_path / "spent", run))
+        with pytest.raises(BudgetExceeded):
+            for _ in range(99):
+                other.write([request()])
+        assert one * (done + len(server.seen)) <= 30.0
+    with serving() as server:  # with more money it goes on
+        more = run.model_copy(update={"budget": 60.0})
+        assert backend(server, more, Meter(tmp_path / "spent", more)).write([request()])[0].facts == FACTS
+
+
+def test_a_request_that_may_have_been_answered_stays_counted_at_its_worst(tmp_path):
+    run = RunSettings(budget=1000.0, max_retries=2, **PRICED)
+    with serving("reset") as server:
+        backend(server, run, Meter(tmp_path / "spent", run)).write([request()])
+    spent = json.loads((tmp_path / "spent").read_text())["spent"]
+    assert spent > price(1000, 100, run) + price(0, 512, run)
+
+
+def test_many_processes_share_one_budget(tmp_path):
+    run = RunSettings(budget=10.0, **PRICED)
+    meters = [Meter(tmp_path / "spent", run) for _ in range(4)]
+    taken = []
+
+    def spend(meter):
+        with pytest.raises(BudgetExceeded):
+            while True:
+                taken.append(meter.reserve(100, 0))
+
+    threads = [threading.Thread(target=spend, args=(meter,)) for meter in meters]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == 100
+
+
+def test_a_budget_needs_prices_and_an_endpoint_needs_a_model():
+    with pytest.raises(CaptionError, match="price_per_million"):
+        Meter(None, RunSettings(budget=1.0))
+    settings = CaptionSettings.model_validate({"captions": {"backend": "openai"}})
+    with pytest.raises(CaptionError, match=r"captions\.model"):
+        open_backend(settings)
+
+
+def test_the_estimate_says_what_is_known_and_what_is_not():
+    def of(captions, run):
+        return estimate(1000, CaptionSettings.model_validate({"captions": captions, "run": run}))
+
+    assert of({}, {}) == ""
+    paid = {"backend": "openai", "model": "m"}
+    assert "unknown" in of(paid, {}) and "1000 clips" in of(paid, {})
+    priced = of(paid, PRICED | {"budget": 5.0})
+    assert "≈" in priced.split("output tokens")[1] and "budget of 5" in priced
+    text_only = of({"densify_model": "t", "densify_base_url": "http://x"}, PRICED)
+    assert "420" not in text_only and "400 prompt and 280 output" in text_only
