@@ -95,7 +95,7 @@ def write_answers(found: Sequence[ClipAnswers], prompts: Sequence[ExamPrompt], p
             if name in clip.own:
                 marks[clip.prompt] = str(int(clip.own[name]))
                 others += clip.others[name]
-        plain[name] = {"own": "".join(marks), "chance": float(np.mean(others)) if others else None}
+        plain[name] = {"own": "".join(marks), "chance": float(np.mean(others)) if others else 0.0}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(plain))

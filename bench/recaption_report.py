@@ -31,7 +31,7 @@ def write_report(run: Path, prompts: Sequence[ExamPrompt], arms: Sequence[str], 
         "seeds": list(seeds),
         "scores": {arm: scores(answers[arm]) for arm in arms},
         "chance": {
-            arm: {name: mean([each[name]["chance"] for each in answers[arm]]) for name in ATTRIBUTES}
+            arm: {name: mean([each[name]["chance"] for each in answers[arm]]) for name in asked(answers[arm])}
             for arm in arms
         },
         "ceiling": {name: scores([each]) for name, each in ceilings.items()},
@@ -50,7 +50,7 @@ def write_report(run: Path, prompts: Sequence[ExamPrompt], arms: Sequence[str], 
 
 def scores(answers: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """The share right by attribute, and the mean of the attributes: each seed's, their mean and deviation."""
-    rows = {name: [float(np.nanmean(hits(each, name))) for each in answers] for name in ATTRIBUTES}
+    rows = {name: [float(np.nanmean(hits(each, name))) for each in answers] for name in asked(answers)}
     rows["mean"] = [mean(list(column)) for column in zip(*rows.values())]
     return {
         name: {"seeds": values, "mean": mean(values), "sd": float(np.std(values, ddof=1)) if values[1:] else None}
@@ -63,11 +63,17 @@ def differences(answers: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
     found = {}
     for one, other in (("a", "b"), ("b", "c"), ("d", "b")):
         if one in answers and other in answers:
-            both = [{n: np.stack([hits(e, n) for e in answers[arm]]) for n in ATTRIBUTES} for arm in (one, other)]
-            pair = {name: difference(both[0][name], both[1][name]) for name in ATTRIBUTES}
+            names = asked(answers[one])
+            both = [{n: np.stack([hits(e, n) for e in answers[arm]]) for n in names} for arm in (one, other)]
+            pair = {name: difference(both[0][name], both[1][name]) for name in names}
             whole = [np.nanmean(np.stack(list(each.values())), axis=0) for each in both]
             found[f"{other} - {one}"] = pair | {"mean of a prompt": difference(*whole)}
     return found
+
+
+def asked(answers: Sequence[dict[str, Any]]) -> list[str]:
+    """The attributes that some prompt asks, in order."""
+    return [name for name in ATTRIBUTES if answers[0][name]["own"].strip("-")]
 
 
 def mean(values: Sequence[float]) -> float:
@@ -77,7 +83,8 @@ def mean(values: Sequence[float]) -> float:
 
 def tables(result: dict[str, Any]) -> str:
     """Markdown tables of the exam and of the captions."""
-    arms, rows = list(result["scores"]), [*ATTRIBUTES, "mean"]
+    arms = list(result["scores"])
+    rows = list(result["scores"][arms[0]])
     lines = [line("attribute", *(f"{arm}: {ARMS[arm]}" for arm in arms), "chance", "after the VAE", "true clips")]
     lines.append("|---|" + "---|" * (len(arms) + 3))
     for name in rows:
@@ -89,7 +96,7 @@ def tables(result: dict[str, Any]) -> str:
         lines.append(line(name, *cells, low if low == high else f"{low} to {high}", *ceilings))
     pairs = list(result["differences"])
     lines += ["", line("attribute", *pairs), "|---|" + "---|" * len(pairs)]
-    for name in [*ATTRIBUTES, "mean of a prompt"]:
+    for name in result["differences"][pairs[0]] if pairs else ():
         found = [result["differences"][pair][name] for pair in pairs]
         lines.append(line(name, *(f"{100 * v:+.0f} ({100 * lo:+.0f} to {100 * hi:+.0f})" for v, lo, hi in found)))
     lines += ["", line("captions", *ATTRIBUTES), "|---|" + "---|" * len(ATTRIBUTES)]

@@ -79,7 +79,7 @@ def test_differences_leave_out_chance_alone(bench):
 
 def test_whole_bench_runs_and_goes_on(bench, tmp_path, monkeypatch):
     recaption = bench[0]
-    command = ["--out", str(tmp_path / "run"), "--clips", "100", "--prompts", "4", "--seeds", "1", "--jobs", "1"]
+    command = ["--out", str(tmp_path / "run"), "--clips", "60", "--prompts", "4", "--seeds", "1", "--jobs", "1"]
     recaption.main([*command, "--set", *TOY])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert set(result["scores"]) == set("abcd")
@@ -91,7 +91,7 @@ def test_whole_bench_runs_and_goes_on(bench, tmp_path, monkeypatch):
     recaption.main([*command, "--set", *TOY])
     assert json.loads((tmp_path / "run" / "result.json").read_text()) == result
     with pytest.raises(SystemExit, match="another --out"):
-        recaption.main(["--out", str(tmp_path / "run"), "--clips", "120", "--jobs", "1", "--set", *TOY])
+        recaption.main(["--out", str(tmp_path / "run"), "--clips", "70", "--jobs", "1", "--set", *TOY])
 
 
 def test_arms_share_tensors_and_differ_in_captions(bench, tmp_path):
