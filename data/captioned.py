@@ -106,8 +106,12 @@ def _offer(best: dict[str, tuple[Any, str]], review: Caption) -> None:
             best[review["level"]] = offer
 
 
-def latest_reviews(captions: Iterable[Caption]) -> dict[str, dict[str, Any]]:
-    """What a person said last, by id of the caption it was first said of (an edit can be edited again)."""
+def latest_reviews(captions: Iterable[Caption], *, taken_back: bool = False) -> dict[str, dict[str, Any]]:
+    """What a person said last, by id of the caption it was first said of (an edit can be edited again).
+
+    Args:
+        taken_back: also give the rows that take back what was said, in its place.
+    """
     human = {row["caption_id"]: row for row in captions if row["backend"] == "human"}
     latest: dict[str, dict[str, Any]] = {}
     for row in sorted(human.values(), key=lambda row: (row["created_at"], row["caption_id"])):
@@ -116,8 +120,12 @@ def latest_reviews(captions: Iterable[Caption]) -> dict[str, dict[str, Any]]:
             seen.add(root)
             root = human[root]["parent_id"]
         latest[root] = dict(row)
-    # Without a verdict it takes back what was said before: as if nobody had said anything.
-    return {root: row for root, row in latest.items() if row["review_status"] or root == row["caption_id"]}
+    # Without a verdict a row takes back what was said before: as if nobody had said anything.
+    return {
+        root: row
+        for root, row in latest.items()
+        if taken_back or row["review_status"] or root == row["caption_id"]
+    }
 
 
 def review_files(folder: Path) -> list[Path]:
