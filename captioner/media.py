@@ -1,8 +1,8 @@
 """Makes the clips' video files: cut, with the bars cropped away, or left where they are.
 
 A cut clip is H.264 without sound, since nothing here listens; references to whole files keep theirs. Its frames
-are those of the source, each once, at the source's rate. Where those are unevenly spaced (variable frame rate), the
-clip has an even rate instead, and shows at every moment what the source showed then.
+are those of the source, each once, at its rate. Where those are unevenly spaced (variable frame rate), the clip
+has an even rate instead, and shows at every moment what the source showed then.
 """
 
 from collections.abc import Iterator, Sequence

@@ -20,6 +20,8 @@ import av.stream
 import numpy as np
 from av.error import FFmpegError
 
+from .archives import member
+
 # Demuxers that open other files named inside the file, or that make pictures of text.
 _NOT_VIDEOS = {"concat", "dash", "hls", "lavfi", "tty", "vapoursynth", "avisynth"}
 
@@ -147,23 +149,26 @@ def read_metadata(path: str | Path) -> dict[str, str]:
 
 @contextmanager
 def open_video(path: str | Path) -> Iterator[tuple[av.container.InputContainer, Any]]:
-    """The opened container and its video stream.
+    """The opened container and its video stream; of a file, or of one in a tar file ("shard.tar/cat.mp4").
 
     Raises:
         VideoOpenError: missing, empty, not a media file, a playlist, or without a video stream.
     """
     path = Path(path)
-    if not path.exists():
+    url, protocols, packed = f"file:{path}", "file", None if path.exists() else member(path)
+    if packed is not None:
+        url, protocols = packed.url, "file,subfile"
+    elif not path.exists():
         raise VideoOpenError(path, None, "no such file")
-    if not path.is_file():
+    elif not path.is_file():
         raise VideoOpenError(path, None, "not a file but a folder or a device; give one video file")
-    if path.stat().st_size == 0:
+    if (packed.size if packed is not None else path.stat().st_size) == 0:
         raise VideoOpenError(path, None, "the file is empty (0 bytes)")
     try:
         # "file:" keeps a colon in a name from being read as a protocol; the whitelist keeps a crafted
         # file from fetching anything else.
         container = av.container.open(
-            f"file:{path}", "r", container_options={"protocol_whitelist": "file"}, metadata_errors="replace"
+            url, "r", container_options={"protocol_whitelist": protocols}, metadata_errors="replace"
         )
     except (FFmpegError, ValueError, OSError) as error:
         cause = f"not a video that can be opened ({describe(error)}); its header is damaged, missing or of "
