@@ -72,4 +72,4 @@ def recall(videos: torch.Tensor, texts: torch.Tensor, keys: torch.Tensor) -> dic
 
 def _densest(captions: dict[str, str]) -> str:
     """The fullest caption a clip has."""
-    return next((captions[level] for level in ("dense", "medium", "short") if captions.get(level)), "")
+    return next((captions[level] for level in ("dense", "medium", "short", "original") if captions.get(level)), "")

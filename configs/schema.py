@@ -21,7 +21,8 @@ class Section(BaseModel):
 class DataConfig(Section):
     """Which clips are trained on, and their shape."""
 
-    source: str = "diorama"  # or a folder of its clips rendered before, a manifest file, a folder of videos
+    # Or a folder of its clips rendered before, a manifest file, a folder of videos, a dataset of `kinema caption`.
+    source: str = "diorama"
     split: Literal["train", "heldout"] = "train"  # Diorama only: "heldout" has only pairs unseen in training
     difficulty: tuple[int, int] = (0, 3)  # Diorama only: lowest and highest level, 0 to 3
     num_clips: int = Field(default=16384, gt=0)  # Diorama only: clips in one epoch
@@ -36,6 +37,9 @@ class DataConfig(Section):
     buckets: tuple[tuple[int, int, int], ...] = ()
     two_events: float = Field(default=0.0, ge=0, le=1)  # Diorama's levels 0, 1: share with two motions in turn
     caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
+    # Share of the draws of a clip with synthetic and original captions that show an original one (data/blend.py).
+    original_captions: float = Field(default=0.05, ge=0, le=1)
+    out_of_domain: bool = False  # captioned datasets only: also what our captioner wrote of clips it does not know
     num_workers: int = Field(default=0, ge=0)  # loader processes per rank; 0 loads in the training process
 
     @model_validator(mode="after")

@@ -35,8 +35,8 @@ def is_captioned(folder: Path) -> bool:
 def captioned_rows(folder: Path, *, out_of_domain: bool = False) -> list[dict[str, Any]]:
     """A manifest row for every clip that is kept, in the order of the table.
 
-    Beside a manifest's columns it has "captions" by level, the "crop" of the file's picture, the "source" that the
-    clip was cut from, and for a clip without usable captions the reason, "uncaptioned".
+    Beside a manifest's columns it has "captions_by_level", "crop_box" (x, y, width, height in the file's picture),
+    what it was "cut_from", and for a clip without usable captions the reason, "uncaptioned".
 
     Args:
         folder: of the dataset.
@@ -54,8 +54,8 @@ def captioned_rows(folder: Path, *, out_of_domain: bool = False) -> list[dict[st
         if clip["status"] != "kept":
             continue
         found = captions.pop(clip["clip_id"], [])
-        row = _clip_row(clip) | {"captions": usable_captions(found, out_of_domain=out_of_domain)}
-        if not row["captions"]:
+        row = _clip_row(clip) | {"captions_by_level": usable_captions(found, out_of_domain=out_of_domain)}
+        if not row["captions_by_level"]:
             row["uncaptioned"] = _why_none(found)
         rows.append(row)
     return rows
@@ -140,10 +140,10 @@ def _clip_row(clip: Mapping[str, Any]) -> dict[str, Any]:
         "path": path,
         "width": clip["width"],
         "height": clip["height"],
-        "source": clip["source_sha256"] or clip["source_uri"],
+        "cut_from": clip["source_sha256"] or clip["source_uri"],
     }
     if Path(path).is_absolute():  # a part of a whole file
-        return row | {"start": clip["start_s"], "end": clip["end_s"], "crop": clip["crop"]}
+        return row | {"start": clip["start_s"], "end": clip["end_s"], "crop_box": clip["crop"]}
     return row | {"duration": clip["num_frames"] / clip["fps"] if clip["num_frames"] and clip["fps"] else None}
 
 

@@ -14,7 +14,9 @@ import torch
 from einops import rearrange
 from torch.utils.data import Dataset
 
+from .archives import member
 from .buckets import Shape, nearest_bucket
+from .captioned import CLIPS, captioned_rows, is_captioned
 from .manifest import SUFFIXES, ManifestError, captions_of, read_manifest
 from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, probe, read_video
 
@@ -24,6 +26,11 @@ CAPTIONING = (
     "write what each video shows into a text file beside it (cat.mp4, cat.txt), or have captions written: "
     "kinema caption {source} --out FOLDER"
 )
+RECAPTIONING = (
+    "kinema caption with another captions.backend writes captions that may be used, `kinema caption review "
+    "{source}` lets you mend these, and data.out_of_domain=true takes what our captioner wrote of clips it does "
+    "not know"
+)
 MOST_DAMAGED = 8  # damaged clips in a row that are passed over before reading gives up
 
 
@@ -32,12 +39,13 @@ class ClipError(ValueError):
 
 
 class ClipDataset(Dataset[dict[str, Any]]):
-    """Clips of a manifest or folder, resized and cropped to one shape, or to the nearest of several.
+    """Clips of a manifest, folder or captioned dataset, resized and cropped to one shape, or to one of several.
 
     A folder's captions come from a .txt or .json file beside each video ("cat.mp4", "cat.txt"), or from one
     .parquet, .csv or .jsonl table in it ("manifest.parquet" if there are several). Clips are sampled by time, so
     any file frame rate serves. Where a video is longer than the shape, the part that is taken depends on the
-    clip's id alone. Clips that cannot be used are left out and listed in `rejected` as (path, cause).
+    clip's id alone. Clips that cannot be used are left out and listed in `rejected` as (path, cause). Of a dataset
+    by `kinema caption`, see `captioned`, only clips and captions that may be trained on are taken.
     """
 
     def __init__(
@@ -51,15 +59,17 @@ class ClipDataset(Dataset[dict[str, Any]]):
         fps_choices: Sequence[float] = (),
         buckets: Sequence[Shape] = (),
         split: Literal["train", "heldout"] = "train",
+        out_of_domain: bool = False,
     ) -> None:
         """Find the clips and their lengths, from the manifest or else from each file's header.
 
         Args:
-            source: a manifest file or a folder.
+            source: a manifest file, a folder of videos, or that of a captioned dataset.
             height, width, num_frames, fps: shape of every clip, when there are no buckets.
             fps_choices: if given, each clip draws its frame rate from these that it is long enough for.
             buckets: (frames, height, width) shapes; each clip goes to the nearest that it fills.
             split: "train" leaves out about every 50th file, "heldout" has only those.
+            out_of_domain: of a captioned dataset, take captions that are marked so too.
 
         Raises:
             FileNotFoundError: there is no such file or folder.
@@ -71,7 +81,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
         self.rows: list[dict[str, Any]] = []
         self.bucket_of: list[int] = []
         self.rejected: list[tuple[str, str]] = []
-        root, rows = find_rows(self.source)
+        root, rows = find_rows(self.source, out_of_domain=out_of_domain)
         for row in rows:
             row = row | {"path": str(root / row["path"])}
             cut = self._cut(row)
@@ -85,8 +95,12 @@ class ClipDataset(Dataset[dict[str, Any]]):
             causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
             counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
             told = f"; {CAPTIONING.format(source=source)}" if "no caption" in causes else ""
+            if any("uncaptioned" in row for row in rows):
+                told = f"; {RECAPTIONING.format(source=root)}"
             raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}{told}")
-        heldout = _held_out(Path(os.path.relpath(row["path"], root)).as_posix() for row in self.rows)
+        heldout = _held_out(
+            row.get("cut_from") or Path(os.path.relpath(row["path"], root)).as_posix() for row in self.rows
+        )
         kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]
         kept = kept or list(range(len(self.rows)))  # a single file
         self.rows, self.bucket_of = [self.rows[i] for i in kept], [self.bucket_of[i] for i in kept]
@@ -94,7 +108,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
     def _cut(self, row: dict[str, Any]) -> tuple[int, float, float] | str:
         """Bucket, start in seconds and frame rate of a clip, or why it cannot be used."""
         if not captions_of(row):
-            return "no caption"
+            return row.get("uncaptioned", "no caption")
         try:
             height, width, start, end = _extent(row)
         except VideoError as error:
@@ -141,7 +155,8 @@ class ClipDataset(Dataset[dict[str, Any]]):
         row = self.rows[number]
         frames, height, width = self.shapes[self.bucket_of[number]]
         start, fps = row["cut_start"], row["cut_fps"]
-        video = read_video(row["path"], start=start, fps=fps, num_frames=frames, size=(height, width))
+        size, crop = (height, width), row.get("crop_box")
+        video = read_video(row["path"], start=start, fps=fps, num_frames=frames, size=size, crop=crop)
         if len(video.frames) < frames:
             raise VideoDamageError(
                 row["path"], start + len(video.frames) / fps, "the file is shorter than it says"
@@ -171,7 +186,7 @@ def _extent(row: dict[str, Any]) -> tuple[int, int, float, float]:
     height, width, start, end = row.get("height"), row.get("width"), row.get("start") or 0.0, row.get("end")
     if not end and not start:
         end = row.get("duration")
-    if height and width and end and Path(row["path"]).is_file():
+    if height and width and end and (Path(row["path"]).is_file() or member(row["path"])):
         return int(height), int(width), start, end
     info = probe(row["path"])
     end = end or info.duration
@@ -181,8 +196,11 @@ def _extent(row: dict[str, Any]) -> tuple[int, int, float, float]:
     return info.height, info.width, start, end
 
 
-def find_rows(source: Path) -> tuple[Path, list[dict[str, Any]]]:
+def find_rows(source: Path, *, out_of_domain: bool = False) -> tuple[Path, list[dict[str, Any]]]:
     """The folder that paths are relative to, and a manifest row for every clip of a source."""
+    folder = source.parent if source.name == CLIPS else source
+    if is_captioned(folder):
+        return folder, captioned_rows(folder, out_of_domain=out_of_domain)
     if source.is_file():
         return source.parent, read_manifest(source)
     if not source.is_dir():

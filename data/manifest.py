@@ -115,9 +115,16 @@ def read_manifest(path: str | Path) -> list[dict[str, Any]]:
 
 
 def captions_of(row: Mapping[str, Any]) -> dict[str, str]:
-    """The captions of a row by level; an original caption stands in for a missing short one."""
+    """The captions of a row by level: "short", "medium", "dense" and "original", as far as there are any.
+
+    An original caption stands in for a missing short one, but not where a captioned dataset says what there is.
+    """
+    if "captions_by_level" in row:
+        return row["captions_by_level"]
     found = {level: row.get(f"caption_{level}") or "" for level in LEVELS}
-    found["short"] = found["short"] or row.get("caption_original") or ""
+    found["original"] = row.get("caption_original") or ""
+    if not found["short"]:
+        found["short"] = found.pop("original")
     return {level: text for level, text in found.items() if text}
 
 

@@ -10,7 +10,7 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
 
     Args:
         data: what to open and at which shape: the built-in corpus, a folder of its clips rendered once
-            (`diorama.rendered`), a manifest, or a folder of videos.
+            (`diorama.rendered`), a manifest, a folder of videos, or a dataset of `kinema caption`.
         seed: of the built-in corpus.
         split: another split than `data.split`. A folder or manifest keeps about every 50th file for "heldout".
 
@@ -52,4 +52,5 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
         fps_choices=data.fps_choices,
         buckets=data.buckets,
         split=split,
+        out_of_domain=data.out_of_domain,
     )

@@ -30,14 +30,16 @@ from safetensors.torch import save_file
 from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
+from ..data.clips import ClipDataset
 from ..data.files import atomic_path
+from ..data.manifest import captions_of
 from ..data.pixels import to_pixels
 from .context import encode_contexts
 from .latents import encode_latents
 from .preview import CONFIG_KEYS as PREVIEW_KEYS
 
 # Settings of the data section that change neither the clips nor their order.
-_FREE_KEYS = ("num_workers", "caption_mix")
+_FREE_KEYS = ("num_workers", "caption_mix", "original_captions", "out_of_domain")
 _ROW = pa.schema(
     [
         ("index", pa.int64()),
@@ -203,6 +205,8 @@ class LatentDataset(Dataset):
         path: the folder that `cache_latents` wrote.
         vae: if given, the cache must come from these very weights.
         data: if given, the cache must come from this configuration section.
+        clips: if given, the dataset that was encoded; what its table says of captions now, which may have been
+            edited since, goes before what it said then.
 
     Raises:
         LatentCacheError: no cache there, an unfinished one, or one of another autoencoder or data.
@@ -214,6 +218,7 @@ class LatentDataset(Dataset):
         *,
         vae: Any | None = None,
         data: BaseModel | Mapping[str, Any] | None = None,
+        clips: Any | None = None,
     ) -> None:
         self.path = Path(path)
         self.record = _read_record(self.path)
@@ -230,6 +235,21 @@ class LatentDataset(Dataset):
         tables = [pq.read_table(_shard_path(self.path, shard, "parquet")) for shard in shards]
         self.rows = pa.concat_tables(tables) if tables else pa.table({})
         self._files: dict[int, Any] = {}
+        self._captions = self._captions_now(clips.rows) if isinstance(clips, ClipDataset) else None
+
+    def _captions_now(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+        """The captions of the cached clips, which must be those of `rows`."""
+        by_id = {row["id"]: row for row in rows}
+        ids = self.rows["id"].to_pylist() if len(self) else []
+        # A damaged clip's place was taken by another's latents, which goes by its own id.
+        own = [row if row["id"] == id_ else by_id.get(id_) for id_, row in zip(ids, rows)]
+        other = next((id_ for id_, row in zip(ids, own) if row is None), None)
+        if other is not None:
+            raise LatentCacheError(
+                f"{self.path} holds latents of clips that the source no longer has, such as {other!r}; make a new "
+                "cache in another folder"
+            )
+        return [captions_of(row) for row in own if row is not None]
 
     @cached_property
     def bucket_of(self) -> list[int]:
@@ -255,6 +275,8 @@ class LatentDataset(Dataset):
             raise IndexError(f"index {index}; the cache {self.path} holds clips 0 to {len(self) - 1}")
         row = self.rows.slice(index, 1).to_pylist()[0]
         row |= {name: json.loads(row.get(name) or "[]") for name in ("captions", "timed_captions")}
+        if self._captions is not None:
+            row["captions"] = self._captions[index]
         file = self._shard_of(index)
         names = {"latents": str(row["index"])}
         if row.get("suffix_start"):
