@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from .. import trainer
 from ..configs import Config
 from ..configs.schema import ConditionerConfig, DataConfig
+from ..data.blend import draw_original
 from .captioner import ContrastiveCaptioner
 from .corpus import fact_keys, fact_text, known_words, some_captions
 from .losses import caption_loss, contrastive_loss, gather, meaning_keys, positive_pairs
@@ -87,13 +88,16 @@ def train(
     optimizers = trainer.make_optimizers(run, ddp)
     ema = trainer.make_ema(run, ddp)
     first = trainer.resume(run, ema)
+    drawn = trainer.Drawn(run, first)
 
     for step, batches in trainer.training_steps(run, dataset, Collate(settings), first):
         trainer.set_learning_rates(run, optimizers, step)
         values: dict[str, Any] = {}
         for batch in batches:
             with run.accelerator.accumulate(ddp):
-                captions, levels = draw_captions(batch, data.caption_mix)
+                captions, levels = draw_captions(batch, data.caption_mix, data.original_captions)
+                names = draw_names(batch, data.caption_mix, data.original_captions)
+                drawn.add(step, batch["ids"], [name for name, _ in names])
                 input_ids = model.tokenize(captions, levels).input_ids
                 keys = torch.stack([meaning_keys(captions).to(input_ids.device), batch["fact_key"]], dim=1)
                 fact_ids, rows = tokenize_facts(model, batch["facts"]) if settings.facts_weight else (None, None)
@@ -115,11 +119,12 @@ def train(
                 values = trainer.add_up(run, values, norm, loss=loss, **parts)
         if ema:
             ema.step(trainer.ema_parameters(ddp))
-        trainer.log(run, step, values)
+        trainer.log(run, step, values | drawn.shares())
         if trainer.due(run, step, run.train.validate_every):
             with trainer.averaged(ema, ddp):
                 validate(run, model, heldout, step)
         if trainer.checkpoint_due(run, step):
+            drawn.save()
             trainer.checkpoint(run, step, ema)
 
     with trainer.averaged(ema, ddp):
@@ -155,7 +160,8 @@ def sparse_frames(data: DataConfig, num_frames: int) -> DataConfig:
 class Collate:
     """Clip items of any shape as a batch of what the model looks at.
 
-    "pixel_values" (B, 3, K, S, S) in [-1, 1], "times" (B, K) in seconds, "captions", "facts", "fact_key" (B,).
+    "pixel_values" (B, 3, K, S, S) in [-1, 1], "times" (B, K) in seconds, "ids", "captions", "facts",
+    "fact_key" (B,).
     """
 
     def __init__(self, settings: ConditionerConfig) -> None:
@@ -170,26 +176,40 @@ class Collate:
         return {
             "pixel_values": torch.cat([pixels for pixels, _ in clips]),
             "times": torch.cat([times for _, times in clips]),
+            "ids": [item["id"] for item in items],
             "captions": [item["captions"] for item in items],
             "facts": [fact_text(item["scene"]) for item in items],
             "fact_key": fact_keys(item["scene"] for item in items),
         }
 
 
-def draw_captions(batch: dict[str, Any], mix: dict[str, float]) -> tuple[list[str], list[Any]]:
-    """One caption a clip, its level drawn by its share, and the level its first token names (None: any)."""
-    captions, levels = [], []
+def draw_captions(
+    batch: dict[str, Any], mix: dict[str, float], original: float = 0.0
+) -> tuple[list[str], list[Any]]:
+    """One caption a clip, and the level its first token names (None: any; original captions are of no level)."""
+    drawn = draw_names(batch, mix, original)
+    captions = [choices[name] for choices, (name, _) in zip(batch["captions"], drawn)]
+    return captions, [None if plain else name for name, plain in drawn]
+
+
+def draw_names(batch: dict[str, Any], mix: dict[str, float], original: float) -> list[tuple[str, bool]]:
+    """The name of the caption that each clip is shown with, and whether it begins as prompts do.
+
+    Clips that have them are shown an original one in the share `original` of the draws (`blend.draw_original`),
+    else one of the levels `mix` by its share.
+    """
+    drawn = []
     for choices, seed in zip(batch["captions"], batch["sample_seed"].tolist()):
+        if (name := draw_original(choices, mix, original, seed)) is not None:
+            drawn.append((name, True))
+            continue
         own = torch.Generator().manual_seed(seed)
         shares = {level: share for level, share in mix.items() if choices.get(level)}
         if not shares:
             raise trainer.TrainingError(f"a clip has no caption of the levels {sorted(mix)}; it has {choices}")
-        drawn = torch.multinomial(torch.tensor(list(shares.values())), 1, generator=own)
-        level = list(shares)[int(drawn)]
-        plain = float(torch.rand((), generator=own)) < PLAIN_SHARE
-        captions.append(choices[level])
-        levels.append(None if plain else level)
-    return captions, levels
+        level = list(shares)[int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=own))]
+        drawn.append((level, float(torch.rand((), generator=own)) < PLAIN_SHARE))
+    return drawn
 
 
 def tokenize_facts(model: ContrastiveCaptioner, facts: Sequence[str]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -37,7 +37,7 @@ def open_latents(run: trainer.Run, clips: Any, vae: Any, folder: Path, data: Dat
             )
         if not whole:
             raise trainer.TrainingPaused(f"paused while encoding clips into {folder}; the same command goes on")
-        stored = LatentDataset(folder, vae=vae, data=data)
+        stored = LatentDataset(folder, vae=vae, data=data, clips=clips)
     except LatentCacheError as error:
         raise trainer.TrainingError(str(error)) from error
     size = sum(path.stat().st_size for path in folder.glob("*.safetensors"))
@@ -64,8 +64,8 @@ class InMemory(Dataset):
 def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Latent items as a batch.
 
-    "latents" and, for clips of several frames, "suffix" and "stills" (B, C, F, h, w); "fps" (B,); "captions",
-    "timed_captions" and "parts" (`flow.Parts`), lists of B.
+    "latents" and, for clips of several frames, "suffix" and "stills" (B, C, F, h, w); "fps" (B,); "ids",
+    "captions", "timed_captions" and "parts" (`flow.Parts`), lists of B.
     """
     batch: dict[str, Any] = {
         name: torch.stack([item[name] for item in items]) for name in LATENTS if name in items[0]
@@ -73,6 +73,7 @@ def collate(items: Sequence[dict[str, Any]]) -> dict[str, Any]:
     if "suffix" in batch:
         batch["parts"] = [flow.Parts(item["suffix_start"], tuple(item["still_frames"])) for item in items]
     return batch | {
+        "ids": [item["id"] for item in items],
         "fps": torch.tensor([item["fps"] for item in items]),
         "captions": [item["captions"] for item in items],
         "timed_captions": [item["timed_captions"] for item in items],
@@ -87,7 +88,10 @@ def heldout_batches(config: Config, clips: Any, vae: Any) -> list[dict[str, Any]
         item = clips[index]
         pixels = to_pixels(item["pixel_values"][None]).to(vae.device)
         latents = encode_latents(vae, pixels)
-        made: dict[str, Any] = {"latents": latents[0], "fps": float(item["fps"]), "captions": item["captions"]}
+        made = {name: item[name] for name in ("id", "captions")} | {
+            "latents": latents[0],
+            "fps": float(item["fps"]),
+        }
         made["timed_captions"] = item.get("timed_captions", [])
         if context := encode_contexts(vae, pixels[0], latents[0], index):
             made |= {"suffix": context.suffix, "suffix_start": context.suffix_start}

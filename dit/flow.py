@@ -167,16 +167,18 @@ def draw_noise(seeds: Sequence[int], shape: Sequence[int]) -> torch.Tensor:
 
 
 def draw_caption(captions: Mapping[str, str], mix: Mapping[str, float], seed: int) -> str:
-    """One of a clip's captions, with the shares `mix` of their levels; levels the clip lacks are left out.
+    """One of a clip's captions, as `draw_level` says; the empty one if it has none of these levels."""
+    return captions.get(draw_level(captions, mix, seed), "")
 
-    A clip without any caption of these levels gets the empty one.
-    """
+
+def draw_level(captions: Mapping[str, str], mix: Mapping[str, float], seed: int) -> str:
+    """A level of a clip's captions, with the shares `mix`; levels it lacks are left out; "" if it has none."""
     levels = [level for level in sorted(mix) if captions.get(level) and mix[level] > 0]
     if not levels:
         return ""
     edges = torch.tensor([mix[level] for level in levels], dtype=torch.float64).cumsum(0)
     draw = torch.rand((), generator=seeded_generator(seed, "level"), dtype=torch.float64) * edges[-1]
-    return captions[levels[min(int(torch.searchsorted(edges, draw, right=True)), len(levels) - 1)]]
+    return levels[min(int(torch.searchsorted(edges, draw, right=True)), len(levels) - 1)]
 
 
 def draw_shares(seeds: Sequence[int], purpose: str) -> list[float]:

@@ -7,6 +7,7 @@ from einops import rearrange
 
 from ..conditioner.corpus import known_words, some_captions
 from ..configs import Config
+from ..data.blend import draw_original
 from ..vae.latents import latent_frame_times
 from . import flow
 
@@ -19,23 +20,29 @@ class Span(NamedTuple):
     start: float  # share of the clip's length, in [0, 1]
     end: float
     text: str
+    level: str = ""  # of the caption: short, original, …; "timed" if it is a part of one, "" for the empty text
 
 
 def draw_captions(batch: dict[str, Any], config: Config, dropout: bool = True) -> list[list[Span]]:
     """What each clip is told: one caption, or for some clips with timed ones those; or nothing.
 
-    The empty text stands for none, from which classifier-free guidance learns the unconditional velocity.
+    The empty text stands for none, from which classifier-free guidance learns the unconditional velocity. A clip
+    with original captions is shown one in `config.data.original_captions` of the draws (`blend.draw_original`).
     """
     seeds = batch["sample_seed"].tolist()
     dropped = flow.draw_caption_dropout(seeds, config.flow.caption_dropout if dropout else 0.0)
     timed = flow.draw_shares(seeds, "timed")
     told = []
     for number, (captions, seed) in enumerate(zip(batch["captions"], seeds)):
-        spans = [Span(*span) for span in batch["timed_captions"][number]] if "timed_captions" in batch else []
+        timed_captions = batch["timed_captions"][number] if "timed_captions" in batch else []
+        spans = [Span(start, end, text, "timed") for start, end, text in timed_captions]
         if dropped[number]:
             spans = [Span(0.0, 1.0, "")]
         elif not spans or timed[number] >= config.flow.timed_captions:
-            spans = [Span(0.0, 1.0, flow.draw_caption(captions, config.data.caption_mix, seed))]
+            mix = config.data.caption_mix
+            level = draw_original(captions, mix, config.data.original_captions, seed)
+            level = level or flow.draw_level(captions, mix, seed)
+            spans = [Span(0.0, 1.0, captions.get(level, ""), level)]
         told.append(spans)
     return told
 

@@ -110,6 +110,7 @@ def train(
     optimizers = trainer.make_optimizers(run, *trained, rates=rates)
     ema = trainer.make_ema(run, *trained)
     first = trainer.resume(run, ema)
+    drawn = trainer.Drawn(run, first)
     with run.accelerator.autocast():  # as the training clips are encoded
         heldout = heldout_batches(config, heldout_clips, vae_model)
     if start is not None and first == 0:  # what it made before
@@ -122,6 +123,7 @@ def train(
         for batch in batches:
             with run.accelerator.accumulate(*trained):
                 told, frames = draw_captions(batch, config), batch["latents"].shape[2]
+                drawn.add(step, batch["ids"], [spans[0].level for spans in told])
                 with torch.set_grad_enabled(learns_text):
                     states, mask = encode_captions(encode, text, told, frames, stride)
                 loss = denoising_loss(ddp, batch, states, mask, kind, config, stride)
@@ -130,12 +132,13 @@ def train(
                 values = trainer.add_up(run, values, norm, **{"loss": loss, f"loss_{name_of(kind)}": loss})
         if ema:
             ema.step(trainer.ema_parameters(*trained))
-        trainer.log(run, step, values)
+        trainer.log(run, step, values | drawn.shares())
         if trainer.due(run, step, run.train.validate_every):
             with trainer.averaged(ema, *trained):
                 validate(run, ddp, encode, text, heldout, stride, step)
                 draw_samples(run, vae_model, text, model, step)
         if trainer.checkpoint_due(run, step):
+            drawn.save()
             trainer.checkpoint(run, step, ema)
 
     with trainer.averaged(ema, *trained):

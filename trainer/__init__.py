@@ -9,6 +9,7 @@ A run is a folder:
     origin.json              what it began from: empty, or the checkpoint of --from
     metrics.jsonl            one line a logged step
     logs/                    TensorBoard
+    drawn/                   which caption each clip was shown with
     samples/                 pictures made on the way
     checkpoints/step-N/      everything needed to go on after N steps; written whole or not at all
     final/                   the finished component
@@ -23,6 +24,7 @@ would have given: the data order and every random draw are functions of (seed, e
 | `origin`      | what a fine-tuning run begins from                             |
 | `order`       | the order of samples and the loop over it                      |
 | `logs`        | metrics and the check for NaN                                  |
+| `drawn`       | which caption each clip was shown with                         |
 | `checkpoints` | written whole or not at all, and resumed                       |
 | `errors`      | how a run ends early                                           |
 | `command`     | the command line of a stage                                    |
@@ -30,6 +32,7 @@ would have given: the data order and every random draw are functions of (seed, e
 
 from .checkpoints import checkpoint, environment, resume
 from .command import main
+from .drawn import Drawn, read_drawn
 from .errors import TrainingError, TrainingPaused
 from .logs import add_up, log, log_row
 from .optimizers import (
@@ -59,6 +62,7 @@ __all__ = [
     "SECONDS_LEFT",
     "SHARD_SIZE",
     "BatchOrder",
+    "Drawn",
     "Run",
     "TrainingError",
     "TrainingPaused",
@@ -81,6 +85,7 @@ __all__ = [
     "make_optimizers",
     "open_data",
     "origin_of",
+    "read_drawn",
     "resume",
     "sample_seed",
     "set_learning_rates",
