@@ -42,7 +42,7 @@ def train(
     start: Path | None = None,
     clips: Dataset | None = None,
     heldout: Dataset | None = None,
-    vision: Literal["patches", "convolutional"] = "patches",
+    vision: Literal["patches", "convolutional"] | None = None,
 ) -> Path:
     """Train the captioner of `config`, or go on with the run in `out`.
 
@@ -53,7 +53,7 @@ def train(
         clips: clip items to learn from, with a method `describe` (all of an item but its pixels); None: those that
             `config.data` names.
         heldout: clip items to measure on; None: likewise.
-        vision: the captioner's visual side.
+        vision: the captioner's visual side; None: that of `start`, or patches.
 
     Returns:
         `out`/final, with the folders captioner and text_encoder.
@@ -76,7 +76,7 @@ def train(
     else:
         tokenizer, known = source.tokenizer, source.config["vocabulary"]
         vocabulary = None if vocabulary is None or known is None else sorted({*vocabulary, *known})
-    sizes = {**settings.model_dump(), "vision": vision}
+    sizes = {**settings.model_dump(), "vision": vision or (source.config["vision"] if source else "patches")}
     model = ContrastiveCaptioner(**sizes, vocabulary=vocabulary, tokenizer=tokenizer)
     if source is not None:
         trainer.copy_weights(source, model, SIZES, f"the captioner of {start}")
