@@ -176,7 +176,8 @@ def calibrate(captioner: "ContrastiveCaptioner", fingerprint: str, *, clips: int
         return None
     both: list[np.ndarray] = []
     with tqdm(total=clips + clips // 3, desc="the captioner's world", unit="clip", dynamic_ncols=True) as progress:
-        for split, count in (("train", clips), ("heldout", clips // 3)):
+        sets: tuple[tuple[Literal["train", "heldout"], int], ...] = (("train", clips), ("heldout", clips // 3))
+        for split, count in sets:
             rows = []
             rendered = world_clips(
                 levels, count, split=split, num_frames=config["num_frames"], size=config["image_size"]
