@@ -135,8 +135,8 @@ class Stem(nn.Module):
 class ConvolutionalTower(nn.Module):
     """A small residual network over each frame, whose features are averaged and maximised, per frame and over all.
 
-    What is local is looked for everywhere alike, and few tokens reach the decoder: so shapes and motions are learned
-    from fewer clips than by `VideoTower`.
+    What is local is looked for everywhere alike, and few tokens reach the decoder: so shapes and motions are
+    learned from fewer clips than by `VideoTower`.
 
     Args:
         patch_size: pixels a side of the last features' cells, a power of two.
