@@ -1,7 +1,7 @@
 """What a captioning run starts from: every file that SOURCE names, with the captions that came with it.
 
 SOURCE is a folder, a file, a glob, a list of files (.txt), a table of files (.parquet, .csv, .jsonl), an archive
-(.zip), or any of these behind an fsspec URL. What cannot be taken is listed with its reason; nothing stops a
+(.zip, .tar), or any of these behind an fsspec URL. What cannot be taken is listed with its reason; nothing stops a
 listing but a SOURCE that is not there. The order is always the same, and memory holds one folder at a time, with
 the tables of captions that folders have.
 """
@@ -27,7 +27,7 @@ VIDEO_SUFFIXES = (
 )  # fmt: skip  # not .ts, which names programs and translations more often than video
 KINDS = (
     "a folder, a video, a glob such as 'videos/**/*.mp4', a .txt list of files, a .parquet, .csv or .jsonl table, "
-    "a .zip archive, or a URL of these"
+    "a .zip or .tar archive, or a URL of these"
 )
 _MAGIC = frozenset("*?[")
 _WEB = ("http://", "https://")
@@ -80,8 +80,8 @@ def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterat
     if path.exists():
         if path.is_file() and path.suffix.lower() in (".txt", *SUFFIXES):
             return _from_list(path, str(path.absolute()), str(path.parent), settings)
-        if path.suffix.lower() == ".zip":
-            return _rows(f"zip://::{path.absolute()}", settings, dataset)
+        if path.is_file() and path.suffix.lower() in (".zip", ".tar"):
+            return _rows(f"{path.suffix[1:].lower()}://::{path.absolute()}", settings, dataset)
         return _of_file(LocalTree(), source, None, [], settings)
     if _MAGIC & set(source):
         return _from_glob(LocalTree(dataset), source, settings)

@@ -22,6 +22,7 @@ from .measuring import MEMORY, measure
 CHILD = [sys.executable, "-P", "-c", "from kinema.captioner.probing import serve; serve()"]
 START_SECONDS = 60.0  # in which a child is ready, on a busy machine
 BYTES_PER_SECOND = 10e6  # that a disk gives at least; the time limit grows with the file
+FILES_PER_CHILD = 2000  # then it is replaced: FFmpeg keeps a little memory of each
 ATTEMPTS = 2  # a crash that is the file's fault happens again
 
 
@@ -39,6 +40,7 @@ class Prober:
         self._errors: Any = None
         self._asked: tuple[Path, float, float] | None = None  # path, seconds allowed, when they are over
         self._line = b""
+        self._served = 0  # files that the child was asked about
 
     def probe(self, path: Path) -> dict[str, Any]:
         """What `measure` says of a file, or {"reason"} if it took too long or the decoder crashed.
@@ -51,6 +53,8 @@ class Prober:
 
     def ask(self, path: Path) -> None:
         """Begin with a file; `answer` waits for what comes out."""
+        if self._served >= FILES_PER_CHILD:
+            self.close()
         allowed = self.seconds + path.stat().st_size / BYTES_PER_SECOND
         for attempt in range(ATTEMPTS):
             child = self._ready()
@@ -59,6 +63,7 @@ class Prober:
                 assert child.stdin is not None
                 child.stdin.write(json.dumps([os.fspath(path), self.max_hours, allowed]).encode() + b"\n")
                 child.stdin.flush()
+                self._served += 1
                 return
             except BrokenPipeError:  # it died since its last answer
                 self.close()
@@ -94,7 +99,7 @@ class Prober:
 
     def close(self) -> None:
         """End the child; the next question starts another."""
-        child, self._child, self._asked, self._line = self._child, None, None, b""
+        child, self._child, self._asked, self._line, self._served = self._child, None, None, b"", 0
         if child is None:
             return
         with suppress(ProcessLookupError, PermissionError):

@@ -14,7 +14,9 @@ from ..configs.schema import Section
 class IngestSettings(Section):
     """Which files are taken, and how long one may keep us."""
 
-    probe_seconds: float = Field(default=20.0, gt=0)  # after this a file's prober is killed, and it is quarantined
+    probe_seconds: float = Field(
+        default=20.0, gt=0
+    )  # a decoder has for a file, and 1 s for each 10 MB; then it is killed
     max_hours: float = Field(default=24.0, gt=0)  # a header that claims more is quarantined
     license: str = ""  # of all files that do not name their own
     caption_column: str = ""  # of tables; "": the usual names

@@ -124,8 +124,8 @@ class LocalTree:
                         if _holds(chain, mark):
                             loop = f"a link back to {real}, which it lies in: a symlink loop, not followed"
                             problems.append((str(path), loop))
-                        elif not real.is_relative_to(top) and mark not in linked:
-                            linked.add(mark)  # what lies inside the root is listed under its own name
+                        elif not _is_listed(real, top) and mark not in linked:
+                            linked.add(mark)
                             inner.append(path)
                 except OSError:  # a link that leads nowhere or to itself: looking at it says so
                     names.append(name)
@@ -289,6 +289,11 @@ def is_url(text: str) -> bool:
     """Whether a place is named by a URL; "C:\\videos" and "a:b.mp4" are not."""
     scheme, found, _ = text.partition("://")
     return bool(found) and scheme.replace("+", "").isalnum()
+
+
+def _is_listed(folder: Path, top: Path) -> bool:
+    """Whether a folder lies inside another, none of those between hidden: then it is listed under its own name."""
+    return folder.is_relative_to(top) and not any(part.startswith(".") for part in folder.relative_to(top).parts)
 
 
 def _holds(chain: Any, mark: tuple[int, int]) -> bool:

@@ -111,7 +111,9 @@ def test_a_file_that_is_cut_anywhere_is_refused_and_the_time_reached_is_right(re
     reached = []
     for share in (0.2, 0.5, 0.97):
         part.write_bytes(data[: int(len(data) * share)])
-        reached.append(float(re.search(r"^cut off.* ends at ([\d.]+) s", measure(part, 24)["reason"])[1]))
+        told = re.search(r"^cut off.* ends at ([\d.]+) s", measure(part, 24)["reason"])
+        assert told is not None
+        reached.append(float(told[1]))
         with pytest.warns(VideoWarning):
             readable = read_video(part, size=(8, 8), on_error="readable")
         assert readable.times[-1] <= reached[-1] <= readable.times[-1] + 1.0  # what the decoder held back is lost
@@ -163,10 +165,21 @@ def test_an_orphan_that_hangs_ends_by_itself(tmp_path):
     child = subprocess.Popen(
         [sys.executable, "-P", "-c", SERVED], stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
     )
+    assert child.stdin is not None and child.stdout is not None
     child.stdin.write(json.dumps([str(path), 24, 0.1]).encode() + b"\n")
     child.stdin.close()
     assert child.wait(timeout=60) == -signal.SIGALRM
     child.stdout.close()
+
+
+def test_a_child_is_replaced_before_it_grows_large(tmp_path, monkeypatch):
+    monkeypatch.setattr(probing, "FILES_PER_CHILD", 2)
+    path, prober, children = small(tmp_path / "a.mp4"), Prober(20, 24), []
+    for _ in range(4):
+        prober.probe(path)
+        children.append(prober._child.pid)
+    assert children[0] == children[1] != children[2] == children[3]
+    prober.close()
 
 
 def test_a_prober_that_cannot_start_says_so(tmp_path, monkeypatch):
@@ -258,9 +271,12 @@ def test_members_of_an_archive_are_fetched_and_a_damaged_one_is_set_aside(tmp_pa
 
 
 class Files(http.server.SimpleHTTPRequestHandler):
+    asked: list[str]
+    busy: int
+
     def do_GET(self):
-        self.server.asked.append(self.path)
-        if self.path.startswith("/busy") and self.server.asked.count(self.path) < self.server.busy:
+        self.asked.append(self.path)
+        if self.path.startswith("/busy") and self.asked.count(self.path) < type(self).busy:
             self.send_error(503)
         else:
             super().do_GET()
@@ -271,24 +287,22 @@ class Files(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server whose address is private: only named hosts of that kind are asked."""
-    with http.server.ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(Files, directory=tmp_path / "www")
-    ) as server:
-        server.asked, server.busy = [], 3
+    """A server whose address is private, and what it was asked; only named hosts of that kind are."""
+    monkeypatch.setattr(ingest, "WAITS", (0.01, 0.01))
+    Files.asked, Files.busy = [], 3
+    handler = functools.partial(Files, directory=tmp_path / "www")
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        server.url = f"http://127.0.0.1:{server.server_port}"
-        monkeypatch.setattr(ingest, "WAITS", (0.01, 0.01))
-        yield server
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
 def test_private_addresses_are_not_asked_unless_they_are_named(tmp_path, server, monkeypatch):
     small(tmp_path / "www" / "a.mp4")
-    row = ingested(f"{server.url}/a.mp4", tmp_path / "out")["a.mp4"]
-    assert "not on the public internet" in row["reason"] and server.asked == []
+    row = ingested(f"{server}/a.mp4", tmp_path / "out")["a.mp4"]
+    assert "not on the public internet" in row["reason"] and Files.asked == []
     monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
-    assert ingested(f"{server.url}/a.mp4", tmp_path / "out")["a.mp4"]["num_frames"] == 6
+    assert ingested(f"{server}/a.mp4", tmp_path / "out")["a.mp4"]["num_frames"] == 6
 
 
 def test_passing_troubles_are_tried_again_lasting_ones_not_and_a_dead_network_stops_the_run(
@@ -297,14 +311,14 @@ def test_passing_troubles_are_tried_again_lasting_ones_not_and_a_dead_network_st
     monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
     small(tmp_path / "www" / "busy.mp4")
     (tmp_path / "www" / "list.txt").write_text("busy.mp4\ngone.mp4\n")
-    rows = ingested(f"{server.url}/list.txt", tmp_path / "out")
+    rows = ingested(f"{server}/list.txt", tmp_path / "out")
     assert rows["busy.mp4"]["status"] == "ok" and "404" in rows["gone.mp4"]["reason"]
-    assert server.asked == ["/list.txt", "/busy.mp4", "/busy.mp4", "/busy.mp4", "/gone.mp4"]
-    server.busy = 1000
+    assert Files.asked == ["/list.txt", "/busy.mp4", "/busy.mp4", "/busy.mp4", "/gone.mp4"]
+    Files.busy = 1000
     monkeypatch.setattr(ingest, "MOST_FAILED", 2)
     (tmp_path / "www" / "list.txt").write_text("".join(f"busy{number}.mp4\n" for number in range(3)))
     with pytest.raises(CaptionError, match=r"2 files in a row.*busy1\.mp4.*503.*same command again"):
-        ingested(f"{server.url}/list.txt", tmp_path / "out")
+        ingested(f"{server}/list.txt", tmp_path / "out")
     assert [path.suffix for path in (tmp_path / "out" / "sources").iterdir()] == [".mp4"]
 
 

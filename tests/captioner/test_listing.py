@@ -3,6 +3,7 @@
 import itertools
 import json
 import os
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -71,17 +72,19 @@ def test_links_to_files_are_files_and_links_to_folders_are_entered_once_and_neve
     (root / "elsewhere").symlink_to(other)
     (root / "elsewhere too").symlink_to(other)
     (root / "same").symlink_to("deep")
+    put(root, ".store/s.mp4")
+    (root / "stored").symlink_to(".store")
     (root / "deep" / "up").symlink_to(root)
     (other / "back").symlink_to(other)
     (root / "self.mp4").symlink_to("self.mp4")
     (root / "gone.mp4").symlink_to("nowhere.mp4")
     rows = {name: row for name, row in zip(names(listed(root), root), listed(root))}
     good = {name for name, row in rows.items() if not row["reason"]}
-    assert good == {"link.mp4", "deep/a.mp4", "elsewhere/o.mp4"}
+    assert good == {"link.mp4", "deep/a.mp4", "elsewhere/o.mp4", "stored/s.mp4"}
     for name in ("deep/up", "elsewhere/back", "self.mp4"):
         assert "loop" in rows.pop(name)["reason"]
     assert "nowhere.mp4, which does not exist" in rows["gone.mp4"]["reason"]
-    assert len(rows) == 4
+    assert len(rows) == 5
 
 
 def test_what_is_no_regular_file_or_cannot_be_read_is_listed_with_its_reason(tmp_path, monkeypatch):
@@ -319,6 +322,19 @@ def test_archives(tmp_path):
     (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04 and no more")
     with pytest.raises(CaptionError, match="BadZipFile"):
         listed(tmp_path / "broken.zip")
+
+
+def test_shards_of_clips_with_their_captions(tmp_path):
+    put(tmp_path / "in", "0001.mp4", "0002.mp4")
+    (tmp_path / "in" / "0001.txt").write_text("first")
+    (tmp_path / "in" / "0002.json").write_text('{"caption": "second"}')
+    with tarfile.open(tmp_path / "shard.tar", "w") as shard:
+        for path in sorted((tmp_path / "in").iterdir()):
+            shard.add(path, path.name)
+    rows = listed(tmp_path / "shard.tar")
+    assert [(row["source_uri"], *row["captions"]) for row in rows] == [
+        (f"tar://0001.mp4::{tmp_path}/shard.tar", "first"), (f"tar://0002.mp4::{tmp_path}/shard.tar", "second"),
+    ]  # fmt: skip
 
 
 def test_a_source_that_is_not_there_or_holds_nothing_says_what_a_source_is(tmp_path):
