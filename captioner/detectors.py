@@ -18,10 +18,11 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from .commits import CaptionError
+from .letterbox import DARK
 from .settings import ShotSettings
 
 DETECT_SIDE = 256  # pixels; larger frames tell no more of cuts, and take longer
-BLACK = 12.0  # mean of 255, below which a frame is black; PySceneDetect's own
+SPECKS = 0.002  # share of the picture that is lit in a black frame; a night sky with a moon is a picture
 PLAIN = 3.0  # standard deviation, of 255, below which a frame is of one colour
 WINDOW, STEP = 100, 50  # frames the network sees at once, and of which it answers for those in the middle
 
@@ -113,8 +114,8 @@ class _Content:
         self._process(frame)
         self.last = frame
         number = self.count - self.padding - 1
-        some = frame[::4, ::4].reshape(-1, 3)
-        if some.mean() < BLACK or some.std(axis=0).max() < PLAIN:
+        some = frame[::2, ::2].reshape(-1, 3)
+        if (some.max(axis=1) > DARK).mean() < SPECKS or some.std(axis=0).max() < PLAIN:
             self.blank.append(number)
 
     def _process(self, frame: np.ndarray) -> None:

@@ -24,20 +24,6 @@ def numbers(frames):
     return [round(float(frame.mean()) / 3) for frame in frames]
 
 
-def write_at(path, frames, pts, time_base, *, gop=250):
-    """Write frames at any times at all."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "5"})
-        stream.height, stream.width, stream.pix_fmt = *frames.shape[1:3], "yuv420p"
-        stream.codec_context.time_base, stream.codec_context.gop_size = time_base, gop
-        for frame, at in zip(frames, pts):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), "rgb24")
-            picture.pts, picture.time_base = at, time_base
-            container.mux(stream.encode(picture))
-        container.mux(stream.encode())
-    return path
-
-
 def test_frames_are_evenly_spaced_and_inside_the_range(tmp_path):
     path = write_video(tmp_path / "a.mp4", numbered(60), 20)
     clip = read_clip({"path": path, "start_s": 0.5, "end_s": 2.5}, 5)
@@ -57,7 +43,7 @@ def test_evenly_gives_different_frames_in_order_with_both_ends(gaps, count):
         assert chosen[0] == times[0] and chosen[-1] == times[-1]
 
 
-def test_variable_frame_rate_goes_by_time_not_by_number(tmp_path):
+def test_variable_frame_rate_goes_by_time_not_by_number(tmp_path, write_at):
     pts = [*range(0, 40), *range(40, 640, 20)]  # 40 frames in the first second of 16, 30 in the others
     path = write_at(tmp_path / "vfr.mkv", numbered(70), pts, Fraction(1, 40))
     clip = read_clip({"path": path, "start_s": 0.0, "end_s": None}, 4)
@@ -66,7 +52,7 @@ def test_variable_frame_rate_goes_by_time_not_by_number(tmp_path):
 
 
 @pytest.mark.parametrize("first", [900, -3])
-def test_pts_are_the_streams_own_and_times_count_from_the_first_frame(tmp_path, first):
+def test_pts_are_the_streams_own_and_times_count_from_the_first_frame(tmp_path, write_at, first):
     path = write_at(tmp_path / "late.mkv", numbered(50), range(first, first + 50), Fraction(1, 25))
     stills = list(iter_stills(path))
     with av.open(str(path)) as container:
@@ -77,7 +63,7 @@ def test_pts_are_the_streams_own_and_times_count_from_the_first_frame(tmp_path, 
     assert stills[0].time == 0.0 and [still.pts for still in stills] == own
 
 
-def test_a_clip_far_into_a_file_is_the_same_with_and_without_jumps(tmp_path, monkeypatch):
+def test_a_clip_far_into_a_file_is_the_same_with_and_without_jumps(tmp_path, write_at, monkeypatch):
     rng = np.random.default_rng(0)
     frames = np.repeat(np.repeat(rng.integers(0, 255, (160, 4, 6, 3), dtype=np.uint8), 8, 1), 8, 2)
     path = write_at(tmp_path / "gop.mp4", frames, range(160), Fraction(1, 25), gop=20)
