@@ -23,6 +23,7 @@ from .stage import Stage
 from .tables import Row
 from .workers import Job, Receipt, WorkerProcess, do_batch
 
+OF_FILES = ("ingest", "shots")  # stages whose input rows are files
 THREADS = 4  # at most, of a stage that runs in threads: one on the model, the others decoding for it
 
 
@@ -206,7 +207,7 @@ def show_progress(report: StageReport, job: Job, receipts: Iterable[Receipt]) ->
         spent += record.get("told", {}).get("cost", 0.0)
     if ahead := job.stage.announce(report.pending, job.settings):
         sys.stderr.write(f"{job.stage.name}: {ahead}\n")
-    unit = "file" if job.stage.key == "source_key" else "clip"
+    unit = "file" if job.stage.name in OF_FILES else "clip"
     with tqdm(total=report.pending, desc=job.stage.name, unit=unit, dynamic_ncols=True, file=sys.stderr) as line:
         for receipt in receipts:
             report.done.add(receipt)

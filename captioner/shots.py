@@ -236,4 +236,4 @@ def tell(rows: list[Row], settings: CaptionSettings) -> dict[str, float]:
     return {"rejects": sum(row["status"] != "ok" for row in rows)}
 
 
-STAGE = Stage("shots", SHOTS, "range_key", inputs, worker, runs_in="processes", tell=tell)
+STAGE = Stage("shots", SHOTS, "range_key", inputs, worker, runs_in="processes", batch_size=1, tell=tell)

@@ -23,7 +23,7 @@ from .backends import open_backend
 from .backends.base import PROSE, Answer, Backend, Request
 from .checks.verdict import Scorer, Verdict, check_caption
 from .commits import StageTable, current_run
-from .cost import Meter, cost
+from .cost import Meter, cost, estimate
 from .densify import open_densifier
 from .facts import Facts, to_json, to_text
 from .frames import ClipFrames, read_clip
@@ -353,6 +353,7 @@ STAGE = Stage(
     runs_in="threads",
     gpu=True,
     one_worker=counts_money,
+    announce=estimate,
     failed=failed,
     tell=tell,
 )
