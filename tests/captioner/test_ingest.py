@@ -23,10 +23,11 @@ import pytest
 from kinema import write_video
 from kinema.captioner import ingest, probing
 from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.engine import run_stage
 from kinema.captioner.listing import list_sources
 from kinema.captioner.measuring import measure
 from kinema.captioner.probing import Prober
-from kinema.captioner.settings import CaptionSettings
+from kinema.captioner.settings import CaptionSettings, RunSettings
 from kinema.captioner.tables import SOURCES
 from kinema.captioner.walking import printable
 from kinema.data.video_io import VideoWarning, iter_video, read_video
@@ -362,6 +363,21 @@ def test_rows_of_files_that_were_changed_or_removed_are_of_the_past(tmp_path):
     rows = {Path(row["source_uri"]).stem: row for row in ingest.sources(dataset)}
     assert rows["a"]["num_frames"] == 3 and rows["b"]["captions"] == ["new words"] and len(rows) == 3
     assert list(ingest.quarantined(dataset)) == [] and len(list(table.rows())) == 7
+
+
+def test_the_engine_does_a_hostile_corpus_once_and_comes_to_the_same_rows(salted, tmp_path):
+    (tmp_path / "config.yaml").touch()
+    (tmp_path / "source.json").write_text(json.dumps({"source": str(salted.folder)}))
+    once = CaptionSettings(run=RunSettings(workers=1, batch_size=7))
+    report = run_stage(ingest.STAGE, tmp_path, once)
+    assert (report.done.inputs, report.done.told["rejects"]) == (
+        len(salted.good) + len(salted.bad),
+        len(salted.bad),
+    )
+    assert run_stage(ingest.STAGE, tmp_path, once).done.inputs == 0
+    direct = ingest.worker(tmp_path, SETTINGS)(list(ingest.inputs(tmp_path, SETTINGS)))
+    expected = pa.Table.from_pylist(direct, SOURCES).to_pylist()
+    assert sorted(ingest.sources(tmp_path), key=str) == sorted(expected, key=str)
 
 
 def test_an_abandoned_listing_forgets_nothing(tmp_path):
