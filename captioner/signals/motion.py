@@ -31,7 +31,7 @@ LARGEST = 0.7  # diagonals, or change of scale, between two frames; more is no c
 
 STILL = 0.006  # diagonals a second; a camera that moves less is static
 STEADY = 0.5  # share of a camera's motion that must go one way, or it shakes
-CLEAR = 0.7  # share of that which one kind of move must have, or it is mixed
+CLEAR = 0.8  # share of that which one kind of move must have, or it is mixed
 
 
 class Step(NamedTuple):
@@ -70,15 +70,15 @@ def measure_motion(pictures: np.ndarray, times: np.ndarray, near: Sequence[tuple
     if np.mean([step.motion for step in found]) < SLOW and len(near) > 1:
         firsts = [first for first, _ in near]
         found = steps([pair for pair in pairwise(firsts) if times[pair[1]] > times[pair[0]]]) or found
+    motion = float(np.mean([step.motion for step in found]))
+    weight = np.array([step.explained for step in found]) + 1e-6  # a step that shows little counts little
     camera = np.array([step.camera for step in found])
-    return Motion(
-        float(np.mean([step.motion for step in found])), float(speeds(camera).mean()), camera_word(camera)
-    )
+    return Motion(motion, float(np.average(speeds(camera), weights=weight)), camera_word(camera, weight))
 
 
-def camera_word(camera: np.ndarray) -> str:
-    """What the camera does, from its motion in several steps (N, 4)."""
-    total, mean = speeds(camera).mean(), camera.mean(0)
+def camera_word(camera: np.ndarray, weight: np.ndarray | None = None) -> str:
+    """What the camera does, from its motion in several steps (N, 4), and how much each counts (N,)."""
+    total, mean = np.average(speeds(camera), weights=weight), np.average(camera, axis=0, weights=weight)
     way = speeds(mean[None])[0]
     if max(way, total * STEADY) < STILL:
         return "static"
