@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from kinema import ContrastiveCaptioner, read_video, write_video
 from kinema.captioner.backends.base import fingerprint
-from kinema.captioner.backends.coca import PACKAGED as CAPTIONER
+from kinema.captioner.backends.packaged import PACKAGED as CAPTIONER
 from kinema.captioner.checks.agreement import SATURATED, colour_problems
 from kinema.captioner.checks.domain import PACKAGED, Domain, calibrate, features_of, open_domain, world_clips
 from kinema.captioner.checks.grounding import ungrounded

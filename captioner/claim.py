@@ -18,7 +18,6 @@ from ..data.files import atomic_path
 from .commits import CaptionError, explained_if_full
 from .settings import CaptionSettings
 
-PACKAGED = Path(__file__).parent.parent / "pipeline" / "default" / "captioner"
 NEVER = ("run",)  # sections that change no row
 FIRST = {"dataset": "media"}  # first stage that a section decides, if it is not named like the section
 MINE = {"config.yaml", "models.json", "source.json", "stages"}
@@ -157,6 +156,7 @@ def models_of(settings: CaptionSettings) -> dict[str, dict[str, Any]]:
     """What identifies the weights that a section's settings name, by section."""
     from .backends import identity
     from .backends.base import fingerprint
+    from .backends.packaged import PACKAGED
 
     models: dict[str, dict[str, Any]] = {}
     if settings.signals.embedding == "captioner":

@@ -3,9 +3,9 @@
     kinema caption SOURCE --out DATASET --engine ray
     RAY_ADDRESS=… kinema caption SOURCE --out DATASET --engine ray      # a cluster that is there already
 
-The driver streams the places of batches; actors read the rows, work on them and commit the result themselves, so
-only counts come back. DATASET and the videos must therefore be on paths that every node sees, on a file system with
-locks (flock), and kinema must be installed on every node.
+The driver streams the places of batches; actors read the rows, work on them and commit the result, so that
+only counts come back. DATASET and the videos must therefore be on paths that every node sees, on a file system
+with locks (flock), and kinema must be installed on every node.
 """
 
 import contextlib
@@ -125,7 +125,7 @@ class RayEngine:
         except ray.exceptions.RayError as error:
             raise CaptionError(
                 f"Ray could not go on with stage {job.stage.name}; what is finished is kept, and the same command "
-                f"goes on. kinema must be installed on every node, and its workers must fit there. Ray says: {error}"
+                f"goes on. kinema must be installed on every node, and a worker must fit there. Ray says: {error}"
             ) from error
 
     def _actors(self, stage: Stage, calls: int) -> tuple[int, int | None]:

@@ -59,7 +59,7 @@ def identity(settings: CaptionSettings) -> dict[str, Any]:
     writing = settings.captions
     found: dict[str, Any] = {"backend": writing.backend, "model": shown(writing.model), "revision": ""}
     if writing.backend == "captioner":
-        from .coca import PACKAGED_NAME, checked
+        from .packaged import PACKAGED_NAME, checked
 
         found |= {"model": shown(writing.model) if writing.model else PACKAGED_NAME}
         found |= {"revision": fingerprint(checked(writing.model))}

@@ -8,7 +8,6 @@ bits of sums, which decide a word only where two are equally likely to six digit
 import threading
 import time
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +15,9 @@ from einops import rearrange
 
 from ...conditioner.captioner import ContrastiveCaptioner
 from ...conditioner.vision import select_frames
-from ..commits import CaptionError
 from ..facts import FactsError, facts_of_diorama
 from .base import PROSE, Answer, Request, fingerprint, shown
-
-PACKAGED = Path(__file__).parents[2] / "pipeline" / "default" / "captioner"
-PACKAGED_NAME = "kinema/default"  # in rows, wherever the package is installed
+from .packaged import PACKAGED_NAME, checked
 
 
 class CaptionerBackend:
@@ -120,18 +116,3 @@ def _answer(level: str, text: str, size: int, latency_ms: float, context_length:
         return Answer(texts={level: text}, facts=facts_of_diorama(text), **figures)
     except FactsError as error:
         return Answer(status="error", error=str(error), **figures)
-
-
-def checked(folder: str) -> Path:
-    """The folder of a captioner; "" is the packaged one.
-
-    Raises:
-        CaptionError: it holds none.
-    """
-    path = Path(folder or PACKAGED)
-    if not (path / "config.json").is_file():
-        raise CaptionError(
-            f"{path} holds no captioner; train one with `kinema train conditioner --out RUN` and give "
-            "captions.model=RUN/conditioner/final/captioner"
-        )
-    return path

@@ -153,7 +153,7 @@ def open_scorer(settings: CaptionSettings, device: str = "cpu") -> Scorer:
     Raises:
         CaptionError: there is no such model; the message says what to give.
     """
-    from ..backends.coca import checked
+    from ..backends.packaged import checked
 
     kind, _, rest = settings.checks.scorer.partition(":")
     if kind == "captioner":

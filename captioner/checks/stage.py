@@ -98,7 +98,7 @@ def measure_distances(
     """
     from ...conditioner.captioner import ContrastiveCaptioner
     from ..backends.base import fingerprint
-    from ..backends.coca import checked
+    from ..backends.packaged import checked
 
     folder = checked(settings.captions.model)
     name, table = fingerprint(folder), StageTable(dataset, "domain", DISTANCES)
