@@ -70,7 +70,7 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
     try:
         seen = look(row, settings, network)
     except VideoError as error:
-        return [_unusable(row, row.get("start_s") or 0.0, error)]
+        return [_unusable(row, row.get("start_s") or 0.0, error.cause)]
     clips = []
     for begin, end in plan(seen.times, seen.transitions, settings, damaged=seen.damage is not None):
         clip = _clip(row, seen, begin, end)
@@ -79,7 +79,7 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
             try:
                 crop = crop_of(lines) if len(lines) >= LOOKS else find_crop(read_clip(clip, LOOKS + 2).frames)
             except VideoError as error:
-                clips.append(_unusable(row, clip["start_s"], error))
+                clips.append(_unusable(row, clip["start_s"], error.cause))
                 continue
             if crop is not None:
                 clip["letterbox"] = bars_share(crop, clip["width"], clip["height"])
@@ -87,7 +87,7 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
         clip["clip_id"] = clip_id(row["source_sha256"], clip["start_pts"], clip["end_pts"], clip["crop"])
         clips.append(clip)
     if seen.damage is not None:
-        clips.append(_unusable(row, seen.times[-1], seen.damage))
+        clips.append(_unusable(row, float(seen.times[-1]), seen.damage.cause))
     return clips
 
 
@@ -220,10 +220,15 @@ def _clip(row: Row, seen: Seen, begin: int, end: int) -> Row:
     }
 
 
-def _unusable(row: Row, start: float, error: VideoError) -> Row:
+def failed(row: Row, reason: str) -> list[Row]:
+    """The row of a file whose decoder crashed or hung."""
+    return [_unusable(row, row.get("start_s") or 0.0, reason)]
+
+
+def _unusable(row: Row, start: float, reason: str) -> Row:
     """A row for what cannot be read, from `start` on; its id is of the place in the file."""
     name = digest("unusable", row["source_sha256"], round(start, 3), row.get("end_s"))
-    told = {"start_s": start, "end_s": row.get("end_s"), "status": "quarantined", "reason": error.cause}
+    told = {"start_s": start, "end_s": row.get("end_s"), "status": "quarantined", "reason": reason}
     return _of_source(row) | told | {"clip_id": name}
 
 
@@ -236,4 +241,6 @@ def tell(rows: list[Row], settings: CaptionSettings) -> dict[str, float]:
     return {"rejects": sum(row["status"] != "ok" for row in rows)}
 
 
-STAGE = Stage("shots", SHOTS, "range_key", inputs, worker, runs_in="processes", batch_size=1, tell=tell)
+STAGE = Stage(
+    "shots", SHOTS, "range_key", inputs, worker, runs_in="processes", batch_size=1, failed=failed, tell=tell
+)

@@ -290,3 +290,6 @@ def test_the_stage_takes_each_content_once_and_makes_the_same_rows_again(shots, 
     table.commit([row[STAGE.key] for row in rows], clips)
     assert [clip["clip_id"] for clip in table.rows()] == [clip["clip_id"] for clip in clips]
     assert STAGE.tell(clips, asked) == {"rejects": 0}
+    (crashed,) = STAGE.failed(rows[0], "it crashed")
+    assert (crashed["status"], crashed["reason"]) == ("quarantined", "it crashed") and crashed["clip_id"]
+    assert STAGE.tell([crashed], asked) == {"rejects": 1}
