@@ -11,7 +11,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from ...conditioner.captioner import ContrastiveCaptioner
-from ..claim import PACKAGED
+from ..backends.packaged import PACKAGED
 from ..commits import CaptionError
 
 Embed = Callable[[np.ndarray, float], np.ndarray]  # (frames uint8 (T, H, W, 3), their rate) -> float32 (E,), unit
