@@ -22,6 +22,7 @@ from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, pr
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 HELDOUT_EVERY = 50  # of the files of a source without a split of its own, about every 50th is held out
+MOST_HELD_OUT = 0.2  # of the clips of a captioned dataset
 CAPTIONING = (
     "write what each video shows into a text file beside it (cat.mp4, cat.txt), or have captions written: "
     "kinema caption {source} --out FOLDER"
@@ -98,9 +99,7 @@ class ClipDataset(Dataset[dict[str, Any]]):
             if any("uncaptioned" in row for row in rows):
                 told = f"; {RECAPTIONING.format(source=root)}"
             raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}{told}")
-        heldout = _held_out(
-            row.get("cut_from") or Path(os.path.relpath(row["path"], root)).as_posix() for row in self.rows
-        )
+        heldout = _held_out_clips(self.rows, root)
         kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]
         kept = kept or list(range(len(self.rows)))  # a single file
         self.rows, self.bucket_of = [self.rows[i] for i in kept], [self.bucket_of[i] for i in kept]
@@ -169,6 +168,18 @@ class ClipDataset(Dataset[dict[str, Any]]):
             "fps": fps,
             "scene": row.get("scene") or "",
         }
+
+
+def _held_out_clips(rows: Sequence[dict[str, Any]], root: Path) -> list[bool]:
+    """Whether each clip is held out, together with all of its file, or of the video that it was cut from.
+
+    Where that would cost too many of a dataset's clips, as with one long film among a few short ones, some clips
+    are held out alone.
+    """
+    held = _held_out(row.get("cut_from") or Path(os.path.relpath(row["path"], root)).as_posix() for row in rows)
+    if sum(held) > MOST_HELD_OUT * len(rows) and any("cut_from" in row for row in rows):
+        held = _held_out(row["id"] for row in rows)
+    return held
 
 
 def _held_out(paths: Iterable[str]) -> list[bool]:
