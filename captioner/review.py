@@ -160,7 +160,7 @@ def build_review(reviews: Reviews, previews: "Previews") -> "gr.Blocks":
         reviews.refresh()
         here = session.caption
         level, status, backend = (ANY if each == EVERY else each for each in (level, status, backend))
-        session.wanted = Filter(level, status, backend, below, contains or ANY, unreviewed, kept)
+        session.wanted = Filter(level, status, backend, below or None, contains or ANY, unreviewed, kept)
         session.queue = reviews.queue(session.wanted)
         session.at = session.queue.index(here) if here in session.queue else 0
         return look(session)
@@ -248,7 +248,7 @@ def build_review(reviews: Reviews, previews: "Previews") -> "gr.Blocks":
                     [EVERY, *(each for each in CAPTION_STATUSES if each in there)], value=EVERY, label="Status"
                 )
                 backend = gr.Dropdown([EVERY, *reviews.choices("backend")], value=EVERY, label="Backend")
-                below = gr.Number(None, label="Score below", step=0.05)
+                below = gr.Number(None, label="Score below (empty or 0: any)", step=0.05)
                 contains = gr.Textbox(label="Text contains", elem_id="contains", max_length=200)
                 with gr.Column(min_width=140):
                     unreviewed = gr.Checkbox(False, label="Unreviewed only", elem_id="unreviewed")

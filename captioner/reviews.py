@@ -86,10 +86,10 @@ class Reviews:
         if not reviewer.strip():
             raise CaptionError("a review needs a name to be signed with; give --reviewer NAME")
         self.dataset, self.reviewer = dataset, reviewer.strip()
-        self.clips: dict[str, Row] = {}
         columns = [name for name in pq.read_schema(dataset / CLIPS_FILE).names if name != "video"]
-        for row in pq.read_table(dataset / CLIPS_FILE, columns=[*columns, "video.path"]).to_pylist():
-            self.clips[row["clip_id"]] = row
+        with pq.ParquetFile(dataset / CLIPS_FILE) as file:
+            rows = file.read(columns=[*columns, "video.path"]).to_pylist()
+        self.clips: dict[str, Row] = {row["clip_id"]: row for row in rows}
         rows = pq.read_table(dataset / CAPTIONS_FILE, columns=list(_COLUMNS)).to_pylist()
         order = {clip: place for place, clip in enumerate(self.clips)}
         rows = [row for row in rows if row["clip_id"] in order]
