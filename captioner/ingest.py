@@ -8,7 +8,7 @@ import hashlib
 import random
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -45,13 +45,13 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
             yield row
 
 
-def sources(dataset: Path) -> Iterator[Row]:
+def sources(dataset: Path, columns: Sequence[str] = SOURCES.names) -> Iterator[Row]:
     """The rows of this stage that SOURCE still holds: a file that was changed or removed has rows of old."""
     try:
         listed = set(_listed(dataset).read_text(encoding="ascii").split())
     except FileNotFoundError:
         listed = None
-    for row in StageTable(dataset, "ingest", SOURCES).rows():
+    for row in StageTable(dataset, "ingest", SOURCES).rows(list(dict.fromkeys(["source_key", *columns]))):
         if listed is None or row["source_key"] in listed:
             yield row
 

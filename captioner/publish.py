@@ -31,10 +31,11 @@ from ..data.video_io import VideoError
 from .card import Counts, card
 from .commits import StageTable, explained_if_full
 from .frames import read_clip
+from .ingest import quarantined
 from .ordering import beside, in_order
 from .settings import CaptionSettings, DatasetSettings
 from .stage import WholeStage
-from .tables import CAPTIONS, CHECKED, CLIPS, FILTERED, LEVELS, MEDIA, SHOTS, SIGNALS, SOURCES, Row
+from .tables import CAPTIONS, CHECKED, CLIPS, FILTERED, LEVELS, MEDIA, SHOTS, SIGNALS, Row
 from .webdataset import ShardWriter
 
 GROUP_ROWS, GROUP_BYTES = 1000, 2**25  # of a row group, whichever comes first
@@ -255,7 +256,9 @@ def _write_quarantine(dataset: Path, scratch: Path) -> int:
     schema = pa.schema({name: pa.string() for name in ("source_uri", "clip_id", "stage", "reason")})
 
     def found() -> Iterator[Row]:
-        for name, table in (("ingest", SOURCES), ("shots", SHOTS), ("signals", _SIGNALS), ("media", MEDIA)):
+        for row in quarantined(dataset):
+            yield {column: row.get(column) for column in schema.names} | {"stage": "ingest"}
+        for name, table in (("shots", SHOTS), ("signals", _SIGNALS), ("media", MEDIA)):
             columns = [column for column in ("status", *schema.names) if column in table.names]
             for row in StageTable(dataset, name, table).rows(columns):
                 if row["status"] == "quarantined":

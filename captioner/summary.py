@@ -7,7 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from .commits import StageTable
-from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS, SOURCES
+from .ingest import sources
+from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS
 
 FILES = ("report.html", "sheet.png", "clips.parquet", "captions.parquet", "README.md", "quarantine.jsonl")
 MOST = 0.5  # share of clips out of domain, above which other backends are named
@@ -34,7 +35,7 @@ class Summary:
 def summarise(dataset: Path) -> Summary:
     """Count what the stages have made so far."""
     found = Summary()
-    for row in StageTable(dataset, "ingest", SOURCES).rows(["status", "reason"]):
+    for row in sources(dataset, ["status", "reason"]):
         found.files[row["status"]] += 1
         if row["status"] != "ok":
             found.reasons[row["reason"] or "no reason"] += 1
