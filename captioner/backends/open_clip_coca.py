@@ -52,6 +52,8 @@ class OpenClipBackend:
         self.revision = revision_of(model)
         name, _, pretrained = model.partition(":")
         local = Path(model).is_dir()
+        if not local and not pretrained:
+            raise CaptionError(f"which weights of {model}? Give {model}:PRETRAINED; open_clip lists their names")
         try:
             network, _, see = open_clip.create_model_and_transforms(
                 LOCAL + model if local else name, pretrained=None if local else pretrained or None
@@ -65,8 +67,6 @@ class OpenClipBackend:
             ) from error
         if not hasattr(network, "text_decoder"):
             raise CaptionError(f"{model} writes no captions; give a CoCa model, such as coca_ViT-L-14")
-        if not local and not pretrained:
-            raise CaptionError(f"which weights of {model}? Give {model}:PRETRAINED; open_clip lists their names")
         self.network: Any = network.to(device).eval()
         self.length = int(self.network.context_length)
         self.lock = threading.Lock()
