@@ -60,11 +60,12 @@ JS = """() => {
       return;
     }
     if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-    if (at.closest?.('input, textarea, select, [contenteditable], [role=listbox], [role=combobox]')) return;
+    const typed = 'input:not([type=checkbox]), textarea, select, [contenteditable], [role=listbox]';
+    if (at.closest?.(typed)) return;
     const key = event.key.toLowerCase();
     if (key === 'e') { const a = area(); a?.focus(); a?.setSelectionRange(a.value.length, a.value.length);
       event.preventDefault(); return; }
-    if (key === ' ' && !at.closest?.('button, a, video, summary')) {
+    if (key === ' ' && !at.closest?.('button, a, video, summary, input')) {
       const v = document.querySelector('#clip video'); if (v) v.paused ? v.play() : v.pause();
       event.preventDefault(); return; }
     const id = {a: 'accept', r: 'reject', j: 'next', k: 'previous', u: 'undo', arrowright: 'next',
@@ -265,7 +266,7 @@ def build_review(reviews: Reviews, previews: "Previews") -> "gr.Blocks":
                 about = gr.HTML(elem_id="about")
             with gr.Column(scale=6):
                 captions = gr.HTML(elem_id="captions")
-                text = gr.Textbox(label="Caption", lines=4, elem_id="text", max_length=5000)
+                text = gr.Textbox(label="Caption", lines=3, elem_id="text", max_length=5000)
                 with gr.Row():
                     accept = gr.Button("Accept (A)", elem_id="accept", variant="primary")
                     reject = gr.Button("Reject (R)", elem_id="reject")
