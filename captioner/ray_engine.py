@@ -100,6 +100,7 @@ class RayEngine:
 
     def _receipts(self, job: Job, pending: Pending) -> Generator[Receipt, None, None]:
         import ray
+        import ray.exceptions
 
         places = [{"offset": offset, "count": count} for offset, count in pending.places()]
         threads = THREADS if job.stage.runs_in == "threads" else 1

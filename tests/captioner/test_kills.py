@@ -42,10 +42,12 @@ def begin(which, source, dataset, *overrides):
         str(source),
         str(dataset),
         f"run.workers={WORKERS}",
+        f"run.batch_size={BATCH}",
+        f"ingest.probe_seconds={PATIENCE}",
     ]
     with (dataset.parent / f"{dataset.name}.log").open("ab") as log:
         return subprocess.Popen(
-            [*command, f"run.batch_size={BATCH}", *overrides], start_new_session=True, stderr=log,
+            [*command, *overrides], start_new_session=True, stderr=log,
             env=os.environ | {"OMP_NUM_THREADS": "1"},
         )  # fmt: skip
 

@@ -1,6 +1,7 @@
-"""The Ray engine on a real cluster of two nodes: the same rows as the local one, and nothing done twice after a kill."""
+"""The Ray engine on a real cluster of two nodes: the same rows as the local one, and kills that leave no trace."""
 
 import os
+import random
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path
+from test_kills import after, appears, check_toys, finish, finished, kill_when, still_there  # noqa: E402
 from toy_stages import (  # noqa: E402
     NUMBERS,
     NUMBERS_STAGE,
@@ -36,6 +38,7 @@ NODE = {"num_cpus": 1, "object_store_memory": 80 * 2**20, "include_dashboard": F
 def cluster():
     before = dict(os.environ)
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 - so it is named; a busy machine starves the actors else
     cluster = Cluster(initialize_head=True, head_node_args=NODE)
     cluster.add_node(**NODE)
     os.environ["RAY_ADDRESS"] = cluster.address
@@ -84,7 +87,7 @@ def test_what_an_actor_raises_ends_the_run_and_so_does_a_folder_it_does_not_see(
             running.run(NUMBERS_STAGE)
         assert len(rows_of(tmp_path, "numbers")) == 4
         (tmp_path / ".run").write_text("another")  # as a node that has another folder under this path
-        with pytest.raises(CaptionError, match="does not see .* as the driver does"):
+        with pytest.raises(CaptionError, match=r"does not see .* as the driver does"):
             running.run(NUMBERS_STAGE)
     assert len(rows_of(tmp_path, "numbers")) == 4
 
@@ -99,9 +102,44 @@ def test_a_cluster_that_is_not_there_is_named(tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")
     monkeypatch.setattr(ray, "init", refuse)
     monkeypatch.setattr(ray, "is_initialized", lambda: False)
-    with pytest.raises(CaptionError, match="no Ray cluster at RAY_ADDRESS=127.0.0.1:1"):
-        with open_engine(tmp_path, settings("ray")):
-            pass
+    said = pytest.raises(CaptionError, match=r"no Ray cluster at RAY_ADDRESS=127\.0\.0\.1:1")
+    with said, open_engine(tmp_path, settings("ray")):
+        pass
+
+
+def kill_runs(folder, rounds, ready):
+    """Kill drivers of toy runs when `ready(dataset, number)` says so; hold the result against the local engine's.
+
+    Returns:
+        How many were killed before they had finished.
+    """
+    source, whole, out, kills = folder / "source", folder / "whole", folder / "out", 0
+    source.mkdir(parents=True)
+    prepare(whole, 24, seconds=0.05)
+    finish("toys", source, whole)
+    prepare(out, 24, seconds=0.05)
+    for number in range(rounds):
+        before = finished(out)
+        kills += kill_when(ready(out, number), "toys", source, out, "run.engine=ray")
+        still_there(before, out)
+    finish("toys", source, out, "run.engine=ray")
+    check_toys(out, whole, rounds)
+    return kills
+
+
+def test_killed_drivers_leave_nothing_lost_doubled_or_done_again(cluster, tmp_path):
+    moments = [("numbers/*.parquet", 1), ("numbers/*.json", 6), ("squares/*.json", 1)]
+    assert kill_runs(tmp_path, 3, lambda out, number: appears(out, *moments[number])) == 3
+
+
+@pytest.mark.soak
+def test_drivers_killed_at_any_moment_leave_nothing_lost_doubled_or_done_again(cluster, tmp_path):
+    draw, kills = random.Random(0), 0
+    for number in range(30):
+        kills += kill_runs(tmp_path / str(number), 3, lambda out, number: after(draw.uniform(5, 40)))
+        if kills >= 30:
+            return
+    raise AssertionError(f"only {kills} kills")
 
 
 def refuse(**options):

@@ -1,6 +1,6 @@
 """Stages small enough to kill a hundred times: numbers, squares, the sum. Worker processes import this file.
 
-DATASET/.toy.json says how many there are and which of them misbehave; each row given to a worker is noted in a log.
+DATASET/.toy.json says how many there are and which misbehave; each row given to a worker is noted in a log.
 """
 
 import json
