@@ -5,8 +5,8 @@ well as its best frame; `clip_mean` is the mean over sentences, `clip_min` the w
 CLIPScore (Hessel et al. 2021) is 2.5 times them, without those below 0.
 
 Our captioner never saw one frame alone or one sentence torn out of its caption, and cannot judge them: over 180
-unseen clips of its world, true dense captions score higher than other clips' in 99.5 % of pairs when read whole, in
-85.2 % by the mean of their sentences and in 68.1 % by the worst sentence (`bench/results/caption_checks.md`). So it
+unseen clips of its world, true dense captions score higher than other clips' in 99.5 % of pairs when read whole,
+in 85.2 % by the mean of their sentences and in 68.1 % by the worst one (`bench/results/caption_checks.md`). So it
 scores the clip as a whole against the longest runs of sentences that fit its context: mostly one, the caption.
 """
 
