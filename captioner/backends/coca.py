@@ -63,21 +63,27 @@ class CaptionerBackend:
                 continue
             # Draws are made clip by clip, each from its own seed.
             groups.setdefault((level, index if request.temperature else None), []).append(index)
+        seen: dict[int, torch.Tensor] = {}  # a clip is looked at once for all its levels
         with self.lock, torch.inference_mode():
             for (level, _), indices in groups.items():
                 start = time.perf_counter()
-                texts, sizes = self._texts([requests[index] for index in indices], level)
+                texts, sizes = self._texts([requests[index] for index in indices], level, seen)
                 each = 1000 * (time.perf_counter() - start) / len(indices)
                 for index, text, size in zip(indices, texts, sizes):
                     answers[index] = _answer(level, text, size, each, self.captioner.config["context_length"])
         return [answer for answer in answers if answer is not None]
 
-    def _texts(self, requests: Sequence[Request], level: str) -> tuple[list[str], list[int]]:
+    def _texts(
+        self, requests: Sequence[Request], level: str, seen: dict[int, torch.Tensor]
+    ) -> tuple[list[str], list[int]]:
         """Captions of one level, and their numbers of tokens."""
         first = requests[0]
         drawn = bool(first.temperature)
         generator = torch.Generator().manual_seed(first.seed) if drawn else None
-        tokens = torch.cat([self._seen(request) for request in requests])  # (B, Q, D)
+        for request in requests:
+            if id(request.frames) not in seen:
+                seen[id(request.frames)] = self._see(request)
+        tokens = torch.cat([seen[id(request.frames)] for request in requests])  # (B, Q, D)
         texts = self.captioner.caption_tokens(
             tokens,
             "facts" if level == "structured" else level,  # type: ignore[arg-type]
@@ -87,7 +93,7 @@ class CaptionerBackend:
         sizes = [int(row.sum()) for row in self.captioner.tokenize(texts).attention_mask]
         return texts, sizes
 
-    def _seen(self, request: Request) -> torch.Tensor:
+    def _see(self, request: Request) -> torch.Tensor:
         """Caption tokens (1, Q, D) of one clip: clips differ in size, and each is made a small square alone."""
         if request.frames is None:
             raise ValueError("our captioner writes from frames; this request has none")
