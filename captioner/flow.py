@@ -79,6 +79,7 @@ def run_all(
     with only_writer(dataset):
         if redo is not None:
             _check_same_source(dataset, written)
+            begin_run(dataset)  # no process of a killed run adds rows to what is cleared
             clear_from(redo, dataset, settings, chosen)
         claim(dataset, written, settings)
         return _run(chosen, dataset, settings)
