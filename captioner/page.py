@@ -15,12 +15,14 @@ STRIP_HEIGHT, STRIP_WIDTH = 90, 360  # pixels of a strip's frames, at most
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 76rem; margin: 0 auto; padding: 1rem; color: #1c2030;
-  background: #fff; overflow-wrap: anywhere; }
+  background: #fff; overflow-wrap: break-word; }
 h1 { line-height: 1.2; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccd; } h3 { margin: 1.5rem 0 .25rem; }
 nav a { margin-right: 1rem; white-space: nowrap; } a { color: #2340b0; }
 .wide { overflow-x: auto; } table { border-collapse: collapse; margin: .5rem 0; }
 caption { text-align: left; color: #4a5068; padding: .25rem 0; }
 td, th { padding: .25rem .7rem; border-bottom: 1px solid #dde; text-align: left; vertical-align: top; }
+th[scope=col] { vertical-align: bottom; } th[scope=row] { min-width: 5rem; }
+td:not(.n):last-child { min-width: 14rem; }
 td.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .bar { background: #3455db; height: .8rem; min-width: 1px; }
 .grid { display: flex; flex-wrap: wrap; gap: 1rem; } figure { margin: 0; max-width: 100%; }
@@ -71,7 +73,7 @@ def figures(pairs: Iterable[tuple[str, object]]) -> str:
 
 def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A table with a caption and a header; the first cell of a row is its header, numbers stand right."""
-    top = "".join(f'<th scope="col">{shown(cell)}</th>' for cell in head)
+    top = "".join(f'<th scope="col">{shown(cell)}</th>' if cell else "<td></td>" for cell in head)
     lines = []
     for first, *rest in rows:
         cells = "".join(
@@ -79,9 +81,10 @@ def table(title: str, head: Sequence[str], rows: Iterable[Sequence[object]]) -> 
             for cell in rest
         )
         lines.append(f'<tr><th scope="row">{shown(first)}</th>{cells}</tr>')
+    name = shown(title)
     return (
-        f'<div class="wide"><table><caption>{shown(title)}</caption><thead><tr>{top}</tr></thead>'
-        f"<tbody>{''.join(lines)}</tbody></table></div>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{name}"><table><caption>{name}</caption>'
+        f"<thead><tr>{top}</tr></thead><tbody>{''.join(lines)}</tbody></table></div>"
     )
 
 

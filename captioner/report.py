@@ -249,7 +249,7 @@ def _work(dataset: Path, summary: Summary, captions: Captions) -> Iterator[str]:
         if records:
             spent = sum(record.get("told", {}).get("cost", 0.0) for record in records)
             rate = made / seconds if seconds else None
-            rows.append((folder.name, made, len(records), float(seconds), rate, float(spent)))
+            rows.append((folder.name, made, len(records), seconds or None, rate, float(spent)))
     if not rows:
         yield paragraph("No stage has run yet.")
         return
