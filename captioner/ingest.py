@@ -117,17 +117,20 @@ class _Ingest:
     def _look(self, path: Path) -> dict[str, Any]:
         """Hash a file while the prober looks into it; what it finds unusable is not read to the end."""
         digest = hashlib.sha256()
+        found = None  # an answer is given once
         try:
             with path.open("rb") as file:
                 self.prober.ask(path)
                 while block := file.read(BLOCK):
                     digest.update(block)
-                    if self.prober.answered() and "reason" in (found := self.prober.answer()):
-                        return found
+                    if found is None and self.prober.answered():
+                        found = self.prober.answer()
+                        if "reason" in found:
+                            return found
         except OSError as error:
             self.prober.close()
             return {"reason": f"cannot be read ({error.strerror})"}
-        found = self.prober.answer()
+        found = found or self.prober.answer()
         return found if "reason" in found else {"source_sha256": digest.hexdigest(), **found}
 
     def _fetched(self, uri: str) -> Path:

@@ -223,6 +223,12 @@ def test_a_file_that_grows_while_it_is_read_is_set_aside(tmp_path, monkeypatch):
     assert "still being written" in ingested(path, tmp_path / "out")["a.mp4"]["reason"]
 
 
+def test_an_answer_that_comes_while_the_file_is_still_hashed_is_not_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(Prober, "answered", lambda self: self._receive(60.0))  # the prober is always first
+    row = ingested(small(tmp_path / "v" / "a.mp4"), tmp_path / "out")["a.mp4"]
+    assert (row["status"], row["reason"]) == ("ok", None)
+
+
 def test_a_file_that_vanished_or_may_not_be_read_is_set_aside(tmp_path, monkeypatch):
     rows = list(list_sources(str(small(tmp_path / "a.mp4")), SETTINGS.ingest))
     (tmp_path / "a.mp4").unlink()
