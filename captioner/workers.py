@@ -130,13 +130,18 @@ class WorkerProcess:
 
     def do(self, rows: list[Row]) -> Receipt:
         """Have a batch worked on and committed. A row that crashes or hangs the process twice is set aside."""
+        # Ray gives a batch again whose actor was lost, maybe after some of its rows were committed alone.
+        apart = len(rows) > 1 and any(self._recorded([row]) is not None for row in rows)
         try:
-            return self._attempt(rows)
+            if not apart:
+                return self._attempt(rows)
         except WorkerDied:
-            total = Receipt()
-            for row in rows:
-                total.add(self._alone(row, TRIES_ALONE - (len(rows) == 1)))
-            return total
+            pass
+        total = Receipt()
+        for row in rows:
+            record = self._recorded([row]) if apart else None
+            total.add(receipt_of(record) if record else self._alone(row, TRIES_ALONE - (len(rows) == 1)))
+        return total
 
     def stop(self) -> None:
         """End the process at once, from another thread than the one that waits for it."""
@@ -166,10 +171,15 @@ class WorkerProcess:
         try:
             return self._ask(("do", rows), self._job.settings.run.hang_seconds * len(rows))
         except WorkerDied:
-            record = self._job.table.recorded([row[self._job.stage.key] for row in rows])
+            record = self._recorded(rows)
             if record is None:
                 raise
             return receipt_of(record)  # it died after the commit
+
+    def _recorded(self, rows: list[Row]) -> dict[str, Any] | None:
+        """The record of the batch of these rows; None if it is not finished."""
+        assert self._job is not None
+        return self._job.table.recorded([row[self._job.stage.key] for row in rows])
 
     def _start(self) -> None:
         ours, theirs = socket.socketpair()

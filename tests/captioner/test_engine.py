@@ -120,6 +120,23 @@ def test_a_row_that_hangs_is_set_aside_too(tmp_path):
     assert "hung for more than 2 s" in rows[1]["reason"] and (rows[0]["reason"], rows[2]["reason"]) == (None, None)
 
 
+def test_a_batch_of_which_some_rows_were_committed_alone_doubles_none(tmp_path):
+    """As when a Ray actor is lost on its way through a batch that crashed, and another one gets that."""
+    prepare(tmp_path, 4)
+    job = Job(NUMBERS_STAGE, settings(), begin_run(tmp_path))
+    rows = list(NUMBERS_STAGE.inputs(tmp_path, job.settings))
+    process = WorkerProcess()
+    try:
+        process.begin(job)
+        for row in rows[:2]:
+            process.do([row])
+        assert process.do(rows).inputs == 4
+    finally:
+        process.close()
+    assert [row["number"] for row in rows_of(tmp_path)] == [0, 1, 2, 3]
+    assert sorted(calls(tmp_path, "numbers")) == ["n00000", "n00001", "n00002", "n00003"]
+
+
 def test_a_stage_says_itself_what_becomes_of_a_row_that_crashes(tmp_path):
     prepare(tmp_path, 3, crash=[1])
     stage = replace(NUMBERS_STAGE, schema=SQUARES, failed=refuse, worker=NUMBERS_STAGE.worker, tell=no_figures)
