@@ -1,7 +1,8 @@
-"""What captions cost: tokens to money, an estimate before the start, and a budget that is never exceeded."""
+"""What captions cost: tokens to money, an estimate before the start, and a budget that holds."""
 
 import fcntl
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from .settings import CaptionSettings, RunSettings
 PATCH, JOINED = 14, 4
 PROMPT_TOKENS = 420  # of our words in a prompt, the facts among them
 ANSWER_TOKENS = 280  # of facts, or of captions at three levels
+WIDTH = 64  # bytes of the ledger, always as many
 
 
 class BudgetExceeded(CaptionError):
@@ -63,8 +65,10 @@ class Meter:
     """Keeps the money of all workers of a dataset below its budget.
 
     What a request could cost at most is put aside before it is sent, and settled when its answer tells what it
-    did cost. The sum is a small file in the dataset, locked while it is changed, so that it holds for several
-    processes and outlives a kill; a request that was killed in flight stays counted at its worst.
+    did cost. Until the first answers that is a guess, twice what most models take for such pictures: one that
+    takes more can exceed the budget by the requests that are in flight by then. The sum is a small file in the
+    dataset, locked while it is changed, so that it holds for several processes and outlives a kill; a request
+    that was killed in flight stays counted at its worst.
 
     Args:
         ledger: that file; None counts in memory, for one process.
@@ -118,15 +122,16 @@ class Meter:
             yield box
             self.memory = box[0]
             return
-        with self.ledger.open("a+", encoding="utf-8") as file:  # closing it unlocks it
-            fcntl.flock(file, fcntl.LOCK_EX)
-            file.seek(0)
-            text = file.read()
+        handle = os.open(self.ledger, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            text = os.read(handle, WIDTH)
             box = [float(json.loads(text)["spent"]) if text else 0.0]
             before = box[0]
             yield box
-            if box[0] != before:
-                file.seek(0)
-                file.truncate()
-                file.write(json.dumps({"spent": box[0]}))
-                file.flush()
+            if (
+                box[0] != before
+            ):  # in place and in one go: a kill, or a full disk, finds the old sum or the new one
+                os.pwrite(handle, json.dumps({"spent": box[0]}).ljust(WIDTH).encode(), 0)
+        finally:
+            os.close(handle)  # unlocks it

@@ -88,6 +88,7 @@ class Endpoint:
         self.answered = self.turned_away = 0
         self.highest_prompt = 0.0  # tokens that a prompt took, as a multiple of what was guessed
         self.stop = threading.Event()
+        self.ended_by: CaptionError | None = None  # what the run ends with
 
     def ask(self, body: dict[str, Any], prompt_tokens: int) -> dict[str, Any] | Refusal:
         """The server's answer to a chat request.
@@ -139,8 +140,11 @@ class Endpoint:
             "once it answers again, the same command goes on"
         )
 
-    def give_up(self) -> None:
-        """Let requests that wait raise `Stopped`."""
+    def give_up(self, error: CaptionError) -> None:
+        """Let requests that wait raise `Stopped`, for the sake of one that failed."""
+        with self.lock:
+            if self.ended_by is None and not isinstance(error, Stopped):
+                self.ended_by = error
         self.stop.set()
 
     def _accepted(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -170,7 +174,6 @@ class Endpoint:
         if any(sign in lower for sign in BLOCKED):
             return Refusal("blocked", f"{code} {words}")
         if code in SETTINGS_WRONG:
-            self.give_up()
             raise EndpointRefused(
                 f"{self.url} answered {code} {words}\nCheck captions.base_url, captions.model and the key in the "
                 "environment variable that captions.api_key_env names. Finished captions are kept, and the same "
@@ -180,7 +183,6 @@ class Endpoint:
             self.turned_away += 1
             hopeless = not self.answered and self.turned_away >= FIRST_REFUSALS
         if hopeless:
-            self.give_up()
             raise EndpointRefused(
                 f"{self.url} refused the first {FIRST_REFUSALS} requests, the last with {code} {words}\nDoes "
                 "the model take pictures, and so many of them (captions.num_frames, captions.max_side)?"

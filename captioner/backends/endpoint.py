@@ -80,8 +80,9 @@ class EndpointBackend:
         wait_for(futures)
         failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
-            # The one that ended the run tells why; the others were given up for its sake.
-            raise next((each for each in failures if not isinstance(each, Stopped)), failures[0])
+            # The one that ended the run tells why, be it of another thread's; others were given up for its sake.
+            told = next((each for each in failures if not isinstance(each, Stopped)), self.endpoint.ended_by)
+            raise told or failures[0]
         return [future.result() for future in futures]
 
     def _write(self, request: Request) -> Answer:
@@ -89,8 +90,8 @@ class EndpointBackend:
         start = time.perf_counter()
         try:
             found = self.endpoint.ask(body, prompt_tokens)
-        except CaptionError:
-            self.endpoint.give_up()
+        except CaptionError as error:
+            self.endpoint.give_up(error)
             raise
         latency_ms = 1000 * (time.perf_counter() - start)
         refused = tuple(sorted(self.endpoint.refused.intersection(SAMPLING)))

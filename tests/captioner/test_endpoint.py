@@ -4,6 +4,7 @@ import base64
 import contextlib
 import io
 import json
+import os
 import socket
 import threading
 import time
@@ -280,6 +281,15 @@ def test_a_model_that_refuses_everything_ends_the_run():
     assert len(server.seen) < 30
 
 
+def test_every_thread_hears_what_ended_the_run_and_not_that_it_was_given_up():
+    with serving((401, {"error": "wrong key"})) as server:
+        writer = backend(server)
+        for _ in range(2):  # the second is another thread's, which waits for its turn
+            with pytest.raises(EndpointRefused, match="wrong key"):
+                writer.write([request()])
+        assert len(server.seen) == 1
+
+
 def test_no_more_requests_than_agreed_are_in_flight_nor_a_minute():
     with serving() as server:
         server.slow = 0.02
@@ -347,6 +357,21 @@ def test_many_processes_share_one_budget(tmp_path):
     for thread in threads:
         thread.join()
     assert len(taken) == 100
+
+
+def test_a_kill_while_the_ledger_is_written_forgets_nothing(tmp_path, monkeypatch):
+    run = RunSettings(budget=10.0, **PRICED)
+    Meter(tmp_path / "spent", run).reserve(5000, 0)
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", killed)
+        with pytest.raises(KeyboardInterrupt):
+            Meter(tmp_path / "spent", run).reserve(1000, 0)
+    Meter(tmp_path / "spent", run).settle(5.0, 4000, 0)  # a shorter sum than before leaves none of its digits
+    assert json.loads((tmp_path / "spent").read_text())["spent"] == 4.0
 
 
 def test_a_budget_needs_prices_and_an_endpoint_needs_a_model():
