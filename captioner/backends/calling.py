@@ -102,7 +102,7 @@ class Endpoint:
         """
         tried: list[str] = []
         answered_before = self.answered
-        wait = 0.0
+        wait, gone = 0.0, False
         while len(tried) <= self.run.max_retries:
             self._pause(wait)
             output_tokens = body.get("max_tokens") or 0
@@ -115,8 +115,9 @@ class Endpoint:
                 # It may have been answered, and counted, on the way: what was put aside stays so.
                 tried.append(_said(error))
                 wait = self._backoff(len(tried))
+                gone = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
                 continue
-            code = response.status_code
+            gone, code = False, response.status_code
             if isinstance(answer, dict) and answer.get("choices"):
                 self._note_answer(answer, prompt_tokens, reserved)
                 return answer
@@ -132,7 +133,7 @@ class Endpoint:
             if code in (400, 422) and self._drop_parameter(words, body, without):
                 continue
             return self._refuse(code, words)
-        if self.answered > answered_before and not any(each.startswith("429") for each in tried):
+        if self.answered > answered_before and not gone and not any(each.startswith("429") for each in tried):
             # Others were answered meanwhile, so it is this request that the server cannot bear.
             return Refusal("error", f"no answer after {len(tried)} tries, while others had theirs: {tried[-1]}")
         raise EndpointDown(

@@ -10,6 +10,7 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import httpx
 import numpy as np
 import pytest
 from PIL import Image
@@ -224,6 +225,19 @@ def test_one_clip_that_the_server_cannot_bear_is_an_error_of_that_clip_alone():
         )
     assert [answer.status for answer in answers] == ["success"] * 3 + ["error"] + ["success"] * 4
     assert "crashed" in answers[3].error and not answers[3].can_retry
+
+
+def test_a_server_that_goes_away_is_no_fault_of_a_clip_while_which_others_were_answered(monkeypatch):
+    with serving() as server:
+        writer = backend(server, RunSettings(max_retries=2))
+
+    def post(*_, **__):
+        writer.endpoint.answered += 1
+        raise httpx.ConnectError("refused")
+
+    monkeypatch.setattr(writer.endpoint.client, "post", post)
+    with pytest.raises(EndpointDown, match="3 tries"):
+        writer.write([request()])
 
 
 @pytest.mark.parametrize(
