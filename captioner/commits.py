@@ -127,6 +127,11 @@ class StageTable:
         for part in self.parts():
             yield pq.read_table(self._rows_of(part), columns=list(columns) if columns else None, partitioning=None)
 
+    def batches(self) -> Iterator[tuple[list[str], pa.Table]]:
+        """The finished parts, one at a time, in order, each with the ids of the input rows it was made of."""
+        for part in self.parts():
+            yield (self.record(part) or {})["inputs"], pq.read_table(self._rows_of(part), partitioning=None)
+
     def _rows_of(self, part: str) -> Path:
         record = self.record(WHOLE) if part == WHOLE else None
         return self.folder / f"{record['part'] if record else part}.parquet"

@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from .commits import StageTable
+from .current import clip_ids
 from .duplicates import find_groups
 from .settings import CaptionSettings, FilterSettings
 from .signals.hashing import hash_words
 from .stage import WholeStage
 from .tables import FILTERED, SHOTS, SIGNALS, Row
 
+pc: Any = pyarrow.compute  # it makes its functions when it is imported; type checkers see none
 DUPLICATE = "duplicate"
 THRESHOLDS = {  # setting: (score, least or most)
     name: (name.partition("_")[2], name.partition("_")[0])
@@ -59,8 +61,10 @@ def read_scores(dataset: Path) -> pa.Table:
 
 
 def select(dataset: Path, settings: CaptionSettings) -> list[Row]:
-    """A row of the `filters` table for each clip that was measured or cannot be."""
-    scores = read_scores(dataset)
+    """A row of the `filters` table for each clip of SOURCE as it is now that was measured or cannot be."""
+    current, scores = clip_ids(dataset), read_scores(dataset)
+    if current is not None:
+        scores = scores.filter(pc.is_in(scores["clip_id"], pa.array(sorted(current), pa.string())))
     clips = scores["clip_id"].to_pylist()
     failing = fails(scores, settings.filters)
     passing = ~np.any([*failing.values(), np.zeros(len(clips), bool)], axis=0)
@@ -71,7 +75,8 @@ def select(dataset: Path, settings: CaptionSettings) -> list[Row]:
         reasons += [DUPLICATE] if number in copies else []
         original = clips[copies[number]] if number in copies else None
         rows.append(_row(clip, reasons, original, "rejected" if reasons else "kept"))
-    return rows + [_row(clip, [], None, "quarantined") for clip in sorted(_quarantined(dataset))]
+    broken = [clip for clip in _quarantined(dataset) if current is None or clip in current]
+    return rows + [_row(clip, [], None, "quarantined") for clip in sorted(broken)]
 
 
 def _row(clip: str, reasons: list[str], original: str | None, status: str) -> Row:

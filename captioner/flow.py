@@ -25,6 +25,7 @@ from .claim import (
 )
 from .commits import WHOLE, CaptionError, Fence, StageTable, begin_run, explained_if_full, only_writer
 from .engine import StageReport, open_engine
+from .ingest import listed_keys
 from .settings import CaptionSettings
 from .stage import Stage, WholeStage
 from .tables import digest
@@ -181,9 +182,10 @@ def _state(stage: WholeStage, before: Stages, dataset: Path, settings: CaptionSe
     for each in before:
         table = _table(dataset, each)
         parts.append([each.name, [[part, (table.record(part) or {})["digest"]] for part in table.parts()]])
+    listed = sorted(listed_keys(dataset) or ())  # what was removed from SOURCE changes no table
     models = models_of(settings).get(_section(stage))
     reviews = sorted(path.name for path in (dataset / "reviews").glob("*.parquet"))
-    return digest(stage.name, values_of(settings).get(_section(stage)), models, parts, reviews)
+    return digest(stage.name, values_of(settings).get(_section(stage)), models, parts, listed, reviews)
 
 
 def _table(dataset: Path, stage: Stage | WholeStage) -> StageTable:

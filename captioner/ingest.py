@@ -47,13 +47,18 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
 
 def sources(dataset: Path, columns: Sequence[str] = SOURCES.names) -> Iterator[Row]:
     """The rows of this stage that SOURCE still holds: a file that was changed or removed has rows of old."""
-    try:
-        listed = set(_listed(dataset).read_text(encoding="ascii").split())
-    except FileNotFoundError:
-        listed = None
+    listed = listed_keys(dataset)
     for row in StageTable(dataset, "ingest", SOURCES).rows(list(dict.fromkeys(["source_key", *columns]))):
         if listed is None or row["source_key"] in listed:
             yield row
+
+
+def listed_keys(dataset: Path) -> set[str] | None:
+    """Keys of what SOURCE held when it was listed last; None if it never was."""
+    try:
+        return set(_listed(dataset).read_text(encoding="ascii").split())
+    except FileNotFoundError:
+        return None
 
 
 def quarantined(dataset: Path) -> Iterator[Row]:

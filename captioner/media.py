@@ -12,10 +12,11 @@ import numpy as np
 
 from ..data.video_io import VideoError, VideoWriteError, iter_video, probe, write_video
 from .commits import StageTable, explained_if_full
+from .current import clips
 from .frames import clip_times
 from .settings import CaptionSettings, DatasetSettings
 from .stage import Stage, Work
-from .tables import FILTERED, MEDIA, SHOTS, Row
+from .tables import FILTERED, MEDIA, Row
 
 UNEVEN = 2e-3  # seconds; many containers round times to milliseconds
 MOST_FPS = 60.0  # of clips whose frames are unevenly spaced
@@ -25,7 +26,7 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
     """The clips that are kept."""
     verdicts = StageTable(dataset, "filters", FILTERED).rows(["clip_id", "status"])
     kept = {row["clip_id"] for row in verdicts if row["status"] == "kept"}
-    for row in StageTable(dataset, "shots", SHOTS).rows():
+    for row in clips(dataset):
         if row["clip_id"] in kept:
             kept.remove(row["clip_id"])
             yield row

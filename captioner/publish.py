@@ -30,6 +30,7 @@ from ..data.sheets import contact_sheet
 from ..data.video_io import VideoError
 from .card import Counts, card
 from .commits import StageTable, explained_if_full
+from .current import clips as current_clips
 from .frames import read_clip
 from .ingest import quarantined
 from .ordering import beside, in_order
@@ -98,7 +99,7 @@ def _clips_with_captions(dataset: Path, scratch: Path) -> Iterator[tuple[dict[st
     def stage(name: str, schema: pa.Schema) -> Iterator[Row]:
         return by_clip(StageTable(dataset, name, schema).rows(schema.names), schema)
 
-    shots = (row for row in StageTable(dataset, "shots", SHOTS).rows() if row["status"] != "quarantined")
+    shots = (row for row in current_clips(dataset) if row["status"] != "quarantined")
     merged: Iterator[Row] = ({"clip_id": row["clip_id"], "shot": row} for row in _distinct(by_clip(shots, SHOTS)))
     for name, schema in (("signals", _SIGNALS), ("filters", FILTERED), ("media", MEDIA)):
         merged = _with(merged, name, stage(name, schema))
@@ -258,7 +259,10 @@ def _write_quarantine(dataset: Path, scratch: Path) -> int:
     def found() -> Iterator[Row]:
         for row in quarantined(dataset):
             yield {column: row.get(column) for column in schema.names} | {"stage": "ingest"}
-        for name, table in (("shots", SHOTS), ("signals", _SIGNALS), ("media", MEDIA)):
+        for row in current_clips(dataset):
+            if row["status"] == "quarantined":
+                yield {column: row.get(column) for column in schema.names} | {"stage": "shots"}
+        for name, table in (("signals", _SIGNALS), ("media", MEDIA)):
             columns = [column for column in ("status", *schema.names) if column in table.names]
             for row in StageTable(dataset, name, table).rows(columns):
                 if row["status"] == "quarantined":

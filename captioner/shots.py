@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..data.video_io import VideoDamageError, VideoError, VideoRangeError, iter_stills, probe
+from .current import range_key
 from .detectors import DETECT_SIDE, Transition, load_network, open_detector
 from .frames import fitted, read_clip
 from .ingest import sources
@@ -41,7 +42,7 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
     found: dict[str, Row] = {}
     rows = (row for row in sources(dataset) if row["status"] == "ok")
     for row in sorted(rows, key=lambda row: (row["source_uri"], row["source_key"] or "")):
-        key = digest(row["source_sha256"], row["start_s"], row["end_s"])
+        key = range_key(row)
         first = found.setdefault(key, {**row, "range_key": key})
         if first is not row and not first["captions"]:
             first["captions"] = row["captions"]

@@ -24,12 +24,13 @@ from .backends.base import PROSE, Answer, Backend, Request
 from .checks.verdict import Scorer, Verdict, check_caption
 from .commits import StageTable, current_run
 from .cost import Meter, cost, estimate
+from .current import clips
 from .densify import open_densifier
 from .facts import Facts, to_json, to_text
 from .frames import ClipFrames, read_clip
 from .settings import CaptionSettings
 from .stage import Stage, Work
-from .tables import CAPTIONS, FILTERED, SHOTS, SIGNALS, Row, caption_id, digest
+from .tables import CAPTIONS, FILTERED, SIGNALS, Row, caption_id, digest
 
 FACTS = ("structured",)
 LEDGER = ".spent"  # in the dataset: what was paid so far
@@ -43,7 +44,7 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
     parts = list(StageTable(dataset, "signals", SIGNALS).tables(["clip_id", "scores"]))
     signals = pa.concat_tables(parts) if parts else None
     at = {name: index for index, name in enumerate(signals["clip_id"].to_pylist())} if signals else {}
-    for row in StageTable(dataset, "shots", SHOTS).rows():
+    for row in clips(dataset):
         if row["clip_id"] in kept:
             kept.remove(row["clip_id"])
             index = at.get(row["clip_id"])

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from ...data.video_io import VideoError
-from ..commits import StageTable
+from ..current import clips
 from ..settings import CaptionSettings
 from ..stage import Stage, Work
-from ..tables import SHOTS, SIGNALS, Row
+from ..tables import SIGNALS, Row
 from .embedding import Embed, open_embedding
 from .hashing import clip_hash
 from .looking import look_at
@@ -30,7 +30,7 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
     """
     if settings.signals.text:
         check_text()
-    yield from (row for row in StageTable(dataset, "shots", SHOTS).rows() if row["status"] == "ok")
+    yield from (row for row in clips(dataset) if row["status"] == "ok")
 
 
 def worker(dataset: Path, settings: CaptionSettings) -> Work:
