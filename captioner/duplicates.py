@@ -72,7 +72,7 @@ class _Groups:
                 return
             for start in range(0, len(first), AT_ONCE):
                 a = first[start : start + AT_ONCE]
-                differing = sum(np.bitwise_count(word[a] ^ word[a + apart]) for word in words)
+                differing = np.sum([np.bitwise_count(word[a] ^ word[a + apart]) for word in words], axis=0)
                 near = np.flatnonzero(differing <= self.furthest)
                 self._join(order[a[near]], order[a[near] + apart], differing[near])
 

@@ -3,14 +3,16 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 
 from .commits import StageTable
 from .tables import CAPTIONS, CHECKED, LEVELS, Row
 
+pc: Any = pyarrow.compute  # it makes its functions when it is imported; type checkers see none
 SHOWN = 6  # captions of each kind
 REASONS = 12
 PROSE = ("short", "medium", "dense")

@@ -100,12 +100,13 @@ def speeds(camera: np.ndarray) -> np.ndarray:
 
 def measure_step(before: np.ndarray, after: np.ndarray, seconds: float) -> Step:
     """Motion between two grey pictures, uint8 (H, W), of at least `SIDE` pixels."""
-    diagonal = float(np.hypot(*before.shape))
+    height, width = before.shape
+    diagonal = float(np.hypot(height, width))
     dense: Any = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
     guesses = [np.zeros(4), _shift(before, after), _of_flow(dense.calc(before, after, None))]
     explained, found = _best_fit(before, after, guesses)
     flow = dense.calc(
-        before, after, _as_flow(found, before.shape)
+        before, after, _as_flow(found, (height, width))
     )  # from the camera's move on: a fast one is found
     return Step(
         float(np.hypot(flow[..., 0], flow[..., 1]).mean()) / diagonal / seconds,
@@ -154,11 +155,12 @@ def _of_flow(flow: np.ndarray) -> np.ndarray:
     return np.array([matrix[0, 0] - 1, matrix[1, 0], matrix[0, 2], matrix[1, 2]])
 
 
-def _as_flow(move: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    x, y = _places(*shape[:2])
+def _as_flow(move: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    height, width = shape
+    x, y = _places(height, width)
     zoom, roll, right, down = move
     flow = np.stack(np.broadcast_arrays(zoom * x - roll * y + right, roll * x + zoom * y + down), -1)
-    return (flow * np.hypot(*shape[:2])).astype(np.float32)
+    return (flow * np.hypot(height, width)).astype(np.float32)
 
 
 def _best_fit(before: np.ndarray, after: np.ndarray, guesses: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:

@@ -1,6 +1,7 @@
 """What clips are measured by: on real videos and on edits of them whose effect is known."""
 
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -118,7 +119,7 @@ def test_any_frames_give_scores_in_their_ranges(frames):
     for score in (measures.black_share, measures.brightness, measures.sharpness):
         assert 0 <= score(frames) <= 1
     static = measures.static_share(frames)
-    assert static is None if len(frames) == 1 else 0 <= static <= 1
+    assert (static is None) == (len(frames) == 1) and 0 <= (static or 0.0) <= 1
     assert set(measures.colour_words(frames)) <= set(COLOURS)
     assert len(clip_hash(frames)) == HASH_BITS // 4
     assert max(measures.smaller(frames, 8).shape[1:3]) <= 8
@@ -207,7 +208,7 @@ def test_an_unsafe_classifier_is_any_of_transformers_with_such_a_label(tmp_path)
             hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, image_size=16,
             patch_size=8, id2label=dict(enumerate(labels)), label2id={label: k for k, label in enumerate(labels)},
         )  # fmt: skip
-        model = ViTForImageClassification(config)
+        model: Any = ViTForImageClassification(config)
         model.classifier.bias.data[:] = model.classifier.bias.new_tensor([3.0, 0.0])
         model.classifier.weight.data.zero_()
         model.save_pretrained(folder)
