@@ -22,6 +22,18 @@ class BudgetExceeded(CaptionError):
     """The next request could cost more than is left of `run.budget`."""
 
 
+def check_budget(run: RunSettings) -> None:
+    """
+    Raises:
+        CaptionError: there is a budget, but no prices.
+    """
+    if run.budget is not None and not (run.price_per_million_prompt or run.price_per_million_output):
+        raise CaptionError(
+            f"run.budget is {run.budget:g}, but what tokens cost is not known; set "
+            "run.price_per_million_prompt and run.price_per_million_output"
+        )
+
+
 def price(prompt_tokens: float, output_tokens: float, run: RunSettings) -> float:
     """Money for so many tokens."""
     prompt = prompt_tokens * run.price_per_million_prompt
@@ -80,11 +92,7 @@ class Meter:
 
     def __init__(self, ledger: Path | None, run: RunSettings) -> None:
         self.ledger, self.run, self.memory = ledger, run, 0.0
-        if run.budget is not None and not (run.price_per_million_prompt or run.price_per_million_output):
-            raise CaptionError(
-                f"run.budget is {run.budget:g}, but what tokens cost is not known; set "
-                "run.price_per_million_prompt and run.price_per_million_output"
-            )
+        check_budget(run)
         if ledger is not None and run.budget is not None:
             ledger.parent.mkdir(parents=True, exist_ok=True)
 

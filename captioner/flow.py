@@ -24,6 +24,7 @@ from .claim import (
     write_claim,
 )
 from .commits import WHOLE, CaptionError, Fence, StageTable, begin_run, explained_if_full, only_writer
+from .cost import check_budget
 from .engine import StageReport, open_engine
 from .ingest import listed_keys
 from .settings import CaptionSettings
@@ -77,6 +78,7 @@ def run_all(
     """
     dataset, settings, chosen = Path(dataset), settings or CaptionSettings(), only or stages()
     written = check_source(str(source), dataset)
+    check_budget(settings.run)  # before anything is forgotten
     with only_writer(dataset):
         if redo is not None:
             _check_same_source(dataset, written)

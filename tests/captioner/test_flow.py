@@ -136,6 +136,15 @@ def test_redo_forgets_a_stage_and_what_follows_from_it_and_takes_its_new_setting
     assert len(calls(out, "squares")) == done + done // 2 + done and len(calls(out, "numbers")) == 6
 
 
+def test_a_budget_without_prices_is_told_before_anything_is_forgotten(source, tmp_path):
+    out = tmp_path / "out"
+    prepare(out, 3)
+    run_all(source, out, settings(), only=TOYS)
+    with pytest.raises(CaptionError, match="price_per_million_prompt"):
+        run_all(source, out, settings("run.budget=5"), redo="numbers", only=TOYS)
+    assert len(StageTable(out, "numbers", NUMBERS).done()) == 3
+
+
 def test_a_source_is_checked_before_anything_is_written(source, tmp_path):
     out = tmp_path / "out"
     with pytest.raises(FileNotFoundError, match="there is no file or folder nowhere"):
