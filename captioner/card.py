@@ -11,6 +11,7 @@ import yaml
 
 from ..data.blend import is_original
 from ..data.captioned import CAPTIONS, CLIPS, REVIEWS
+from .backends.base import shown
 from .settings import CaptionSettings
 from .tables import CAPTION_STATUSES, LEVELS, Row
 
@@ -145,9 +146,18 @@ def card(dataset: Path, settings: CaptionSettings, counts: Counts, quarantined: 
         "before training "
         "on all of it.",
         "## Settings",
-        "```yaml\n" + yaml.safe_dump(settings.model_dump(mode="json", exclude={"run"}), sort_keys=False) + "```",
+        "```yaml\n" + yaml.safe_dump(public_settings(settings), sort_keys=False) + "```",
     ]
     return f"---\n{head(dataset)}---\n\n" + "\n\n".join(filter(None, sections)) + "\n"
+
+
+def public_settings(settings: CaptionSettings) -> dict[str, Any]:
+    """The settings that decided the rows, without what is nobody's business: endpoints' addresses, and folders."""
+    values = settings.model_dump(mode="json", exclude={"run"})
+    writing = values["captions"]
+    for name in ("base_url", "densify_base_url", "api_key_env"):
+        del writing[name]
+    return values | {"captions": writing | {name: shown(writing[name]) for name in ("model", "densify_model")}}
 
 
 def _captions_table(counts: Counts) -> str:

@@ -18,10 +18,12 @@ import pytest
 import yaml
 
 from kinema.captioner import media, publish
+from kinema.captioner.card import public_settings
 from kinema.captioner.commits import StageTable
 from kinema.captioner.media import cut_clip, frame_rate
 from kinema.captioner.ordering import beside, in_order
 from kinema.captioner.publish import features
+from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import CAPTIONS, CHECKED, CLIPS, LEVELS, MEDIA
 from kinema.data.video_io import probe, read_video, write_video
 
@@ -283,3 +285,18 @@ def test_sorting_on_disk_is_sorting(tmp_path, monkeypatch):
     assert [row["caption_id"] for row in found] == sorted(names) and not list(tmp_path.iterdir())
     joined = list(beside([{"k": 1}, {"k": 3}, {"k": 4}], [{"k": 0}, {"k": 3}, {"k": 3}], "k"))
     assert [(row["k"], len(other)) for row, other in joined] == [(1, 0), (3, 2), (4, 0)]
+
+
+def test_the_card_tells_no_address_of_an_endpoint_and_no_folder_of_a_model(tmp_path):
+    (tmp_path / "seer").mkdir()
+    captions = {"backend": "openai", "base_url": "https://me:secret@10.0.0.7/v1", "densify_model": "poet"}
+    captions |= {
+        "densify_base_url": "http://inner.example/v1",
+        "api_key_env": "MY_KEY",
+        "model": str(tmp_path / "seer"),
+    }
+    told = public_settings(CaptionSettings.model_validate({"captions": captions}))
+    assert told["captions"]["model"] == "seer" and told["captions"]["densify_model"] == "poet"
+    assert told["shots"] == CaptionSettings().shots.model_dump() and "run" not in told
+    for private in ("secret", "10.0.0.7", "inner.example", "MY_KEY", str(tmp_path)):
+        assert private not in str(told)
