@@ -6,7 +6,7 @@
    rest, the pool, only alt-texts are known, short ones of which 30 % have a wrong or a missing attribute.
 2. Encodes all of them once with the packaged checkpoint's autoencoder.
 3. Trains a captioner on the alt-texts and the true 2 %, in two steps (recaption_captioner.py).
-4. Lets it re-caption the pool, each clip at one of three levels; 5 % of the clips keep their alt-text.
+4. Lets it re-caption the pool, each clip at one of two levels; 5 % of the clips keep their alt-text.
 5. Trains a denoiser from nothing on the pool told by (a) the alt-texts, (b) the re-captions, (c) the true
    captions, and on (d) the true 2 % alone; the same number of steps, three seeds each (recaption_arms.py).
 6. Lets each draw the same new prompts, and the exam's pixel judge read the clips (recaption_exam.py).
@@ -111,7 +111,8 @@ def tell(run: Path, frames: Path, captioner: Path, clips: int, known: int, jobs:
     found = {"alt-text": caption_accuracy([each.text for each in poor], scenes)}
     for level in LEVELS:
         own = [(each[level], scene) for each, scene in zip(written, scenes) if level in each]
-        found[f"re-captioned, {level}"] = caption_accuracy([text for text, _ in own], [scene for _, scene in own])
+        if own:
+            found[f"re-captioned, {level}"] = caption_accuracy(*zip(*own))
         true = [corpus(clips).describe(i)["captions"][level] for i in range(known, clips)]
         found[f"true, {level}"] = caption_accuracy(true, scenes)
     shown = [{"alt-text": p.text, "flaw": p.flaw, **w} for p, w in zip(poor[:24], written)]

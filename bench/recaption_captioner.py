@@ -19,7 +19,6 @@ from kinema.configs import load_config
 from kinema.data.diorama import Scene, facts
 from kinema.data.diorama.draws import Draws
 from kinema.data.files import atomic_path
-from kinema.data.manifest import LEVELS
 
 ORIGINAL_SHARE = 0.05  # of the re-captioned clips keep their poor caption (DALL·E 3's blend, Betker et al. 2023)
 # How often each truly told clip comes among the poorly told ones: a fifth of what is seen, then a third.
@@ -82,8 +81,9 @@ def measured(frames: Path, first: int, count: int) -> ToldClips:
 def recaption(captioner: Path, frames: Path, first: int, count: int, out: Path, workers: int = 2) -> list[dict]:
     """What the captioner writes of `count` clips from number `first`, the likeliest word each time.
 
-    Each clip gets one caption, its level drawn with the shares that training draws levels with. Parts that are
-    written already are not written again.
+    Each clip gets one caption, its level drawn with the shares that training draws levels with, but medium for
+    short: the captioner learned from the alt-texts to leave out in short captions what they leave out. Parts that
+    are written already are not written again.
     """
     parts = [(start, min(PART, count - start)) for start in range(0, count, PART)]
     work = [(captioner, frames, first + start, size, out / f"{start:06d}.json") for start, size in parts]
@@ -100,8 +100,9 @@ def _recaption(part: tuple[Path, Path, int, int, Path]) -> list[dict[str, str]]:
     model.eval()
     mix = load_config("cpu-nano").data.caption_mix
     levels = [Draws("recaption level", first + n).weighted(mix) for n in range(count)]
+    levels = ["medium" if level == "short" else level for level in levels]
     array, found = np.load(frames, mmap_mode="r"), [{} for _ in range(count)]
-    for level in LEVELS:
+    for level in ("medium", "dense"):
         chosen = [n for n in range(count) if levels[n] == level]
         for start in range(0, len(chosen), BATCH):
             some = chosen[start : start + BATCH]

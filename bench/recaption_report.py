@@ -20,15 +20,17 @@ COLUMNS = 5  # frames of a clip on the sheet
 
 
 def write_report(run: Path, prompts: Sequence[ExamPrompt], arms: Sequence[str], seeds: Sequence[int]) -> None:
-    """Gather all answers of a run, and write them as tables and pictures."""
+    """Gather the answers of a run, as far as they are there, and write them as tables and pictures."""
     captions = json.loads((run / "captions.json").read_text())
+    places = {arm: [run / f"{arm}{seed}" / "answers.json" for seed in seeds] for arm in arms}
     answers = {
-        arm: [json.loads((run / f"{arm}{seed}" / "answers.json").read_text()) for seed in seeds] for arm in arms
+        arm: [json.loads(path.read_text()) for path in paths if path.is_file()] for arm, paths in places.items()
     }
+    arms = [arm for arm in arms if answers[arm]]
     ceilings = {name: json.loads((run / "truth" / f"{name}.json").read_text()) for name in ("truth", "vae")}
     result: dict[str, Any] = {
         "settings": json.loads((run / "settings.json").read_text()),
-        "seeds": list(seeds),
+        "seeds": {arm: len(answers[arm]) for arm in arms},
         "scores": {arm: scores(answers[arm]) for arm in arms},
         "chance": {
             arm: {name: mean([each[name]["chance"] for each in answers[arm]]) for name in asked(answers[arm])}
@@ -62,7 +64,7 @@ def differences(answers: dict[str, list[dict[str, Any]]]) -> dict[str, dict[str,
     """By pair of arms and attribute: the second's score less the first's, and its 95 % interval."""
     found = {}
     for one, other in (("a", "b"), ("b", "c"), ("d", "b")):
-        if one in answers and other in answers:
+        if answers.get(one) and answers.get(other):
             names = asked(answers[one])
             both = [{n: np.stack([hits(e, n) for e in answers[arm]]) for n in names} for arm in (one, other)]
             pair = {name: difference(both[0][name], both[1][name]) for name in names}
@@ -85,7 +87,15 @@ def tables(result: dict[str, Any]) -> str:
     """Markdown tables of the exam and of the captions."""
     arms = list(result["scores"])
     rows = list(result["scores"][arms[0]])
-    lines = [line("attribute", *(f"{arm}: {ARMS[arm]}" for arm in arms), "chance", "after the VAE", "true clips")]
+    lines = [
+        line(
+            "attribute",
+            *(f"{arm}: {ARMS[arm]}, {result['seeds'][arm]} seeds" for arm in arms),
+            "chance",
+            "after the VAE",
+            "true clips",
+        )
+    ]
     lines.append("|---|" + "---|" * (len(arms) + 3))
     for name in rows:
         cells = [spread(result["scores"][arm][name]) for arm in arms]
