@@ -4,7 +4,7 @@ A clip's reject reasons are the names of the settings that it fails, such as "ma
 are looked for among those that pass, so that what is kept of them is fit to be kept.
 """
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -53,18 +53,23 @@ def unmeasured(scores: pa.Table, settings: FilterSettings) -> list[str]:
     ]
 
 
-def read_scores(dataset: Path) -> pa.Table:
-    """`clip_id`, `phash` and every score of the clips that could be measured, by rising clip_id."""
+def read_scores(dataset: Path, only: Collection[str] | None = None) -> pa.Table:
+    """`clip_id`, `phash` and every score of the clips that could be measured, by rising clip_id.
+
+    Args:
+        only: of these clips; None: of all.
+    """
     table = _read(dataset, "signals", SIGNALS, ["clip_id", "scores", "phash", "status"])
+    if only is not None:
+        table = table.filter(pc.is_in(table["clip_id"], pa.array(sorted(only), pa.string())))
     table = table.filter(pc.equal(table["status"], "ok")).drop_columns("status").flatten()
     return table.rename_columns([name.removeprefix("scores.") for name in table.column_names]).sort_by("clip_id")
 
 
 def select(dataset: Path, settings: CaptionSettings) -> list[Row]:
     """A row of the `filters` table for each clip of SOURCE as it is now that was measured or cannot be."""
-    current, scores = clip_ids(dataset), read_scores(dataset)
-    if current is not None:
-        scores = scores.filter(pc.is_in(scores["clip_id"], pa.array(sorted(current), pa.string())))
+    current = clip_ids(dataset)
+    scores = read_scores(dataset, current)
     clips = scores["clip_id"].to_pylist()
     failing = fails(scores, settings.filters)
     passing = ~np.any([*failing.values(), np.zeros(len(clips), bool)], axis=0)

@@ -18,6 +18,7 @@ from ..data.files import atomic_path
 from ..data.video_io import VideoError
 from .claim import is_dataset, settings_of, source_of
 from .commits import StageTable
+from .current import clip_ids, clips
 from .filters import DUPLICATE, THRESHOLDS, read_scores, unmeasured
 from .frames import read_clip
 from .page import Bar, figures, heading, histogram, page, paragraph, strip, table
@@ -48,7 +49,8 @@ def write_report(dataset: Path) -> Path:
 def report(dataset: Path) -> str:
     """The page."""
     settings = settings_of(dataset) if is_dataset(dataset) else CaptionSettings()
-    summary, scores, captions = summarise(dataset), read_scores(dataset), read_captions(dataset)
+    summary, captions = summarise(dataset), read_captions(dataset)
+    scores = read_scores(dataset, clip_ids(dataset))
     return page(
         f"Captioned dataset {dataset.resolve().name}",
         [
@@ -80,9 +82,9 @@ def _overview(dataset: Path, summary: Summary, scores: pa.Table, captions: Capti
     yield figures([("files", f"{found:,}"), ("clips", f"{summary.clips:,}"),
                    ("clips kept", f"{summary.filtered['kept']:,}"),
                    ("clips with a caption to train on", f"{captions.usable:,}")])  # fmt: skip
-    rows, files, clips = [], max(found, 1), max(summary.clips, 1)
+    rows, files, pieces = [], max(found, 1), max(summary.clips, 1)
     for name, count, meaning in steps:
-        share = count / (files if name in ("found", "readable") else clips)
+        share = count / (files if name in ("found", "readable") else pieces)
         rows.append((name, count, Bar(share), f"{share:.0%}", meaning))
     yield table("From files to captions; shares are of files, then of clips.",
                 ("step", "count", "", "share", "what is counted"), rows)  # fmt: skip
@@ -148,16 +150,16 @@ def _examples(dataset: Path, scores: pa.Table) -> Iterator[str]:
         return
     chosen = {kind: _first(rows) for kind, rows in kinds.items()}
     wanted = {clip for rows in chosen.values() for row in rows for clip in (row["clip_id"], row["duplicate_of"])}
-    clips = _shots(dataset, wanted)
+    shots = _shots(dataset, wanted)
     measured = _chosen_scores(scores, wanted)
     for kind in sorted(chosen, key=lambda kind: (kind != "kept", kind)):
         yield heading("Kept" if kind == "kept" else f"Rejected: {kind}")
         for row in chosen[kind]:
             clip = row["clip_id"]
-            yield clip_strip(clips.get(clip), _of_kind(kind, measured.get(clip, {})))
+            yield clip_strip(shots.get(clip), _of_kind(kind, measured.get(clip, {})))
             if kind == DUPLICATE:
                 original = row["duplicate_of"]
-                yield clip_strip(clips.get(original), "it is a copy of this one, which is kept")
+                yield clip_strip(shots.get(original), "it is a copy of this one, which is kept")
 
 
 def _first(rows: list[Row]) -> list[Row]:
@@ -181,11 +183,8 @@ def _chosen_scores(scores: pa.Table, wanted: set[Any]) -> dict[str, Row]:
 
 
 def _shots(dataset: Path, wanted: Iterable[Any]) -> dict[str, Row]:
-    wanted, rows = set(wanted), {}
-    for part in StageTable(dataset, "shots", SHOTS).tables():
-        names = part["clip_id"].to_pylist()
-        rows |= {name: part.slice(k, 1).to_pylist()[0] for k, name in enumerate(names) if name in wanted}
-    return rows
+    wanted = set(wanted)
+    return {row["clip_id"]: row for row in clips(dataset) if row["clip_id"] in wanted}
 
 
 def clip_strip(shot: Row | None, said: str) -> str:
