@@ -5,6 +5,7 @@ are those of the source, each once, at its rate. Where those are unevenly spaced
 has an even rate instead, and shows at every moment what the source showed then.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,10 +21,16 @@ from .tables import FILTERED, MEDIA, Row
 
 UNEVEN = 2e-3  # seconds; many containers round times to milliseconds
 MOST_FPS = 60.0  # of clips whose frames are unevenly spaced
+CLIPS = "stages/media/clips"  # in the dataset; where clips wait that go into shards
+MADE = re.compile(r"[0-9a-f]{32}\.mp4|shard-\d{6}\.tar")  # names of files that this stage or shards made
 
 
 def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
-    """The clips that are kept."""
+    """The clips that are kept. Before the first of them, what was made with other settings is removed."""
+    if not StageTable(dataset, "media", MEDIA).parts():
+        for path in [*(dataset / "media").glob("*"), *(dataset / CLIPS).glob("*")]:
+            if MADE.fullmatch(path.name):
+                path.unlink()
     verdicts = StageTable(dataset, "filters", FILTERED).rows(["clip_id", "status"])
     kept = {row["clip_id"] for row in verdicts if row["status"] == "kept"}
     for row in clips(dataset):
@@ -43,7 +50,7 @@ def worker(dataset: Path, settings: CaptionSettings) -> Work:
 
 def clip_path(clip_id: str, settings: DatasetSettings) -> str:
     """Where a cut clip is written, in the dataset's folder; clips for shards wait among the stages' work."""
-    folder = "stages/media/clips" if settings.media == "webdataset" else "media"
+    folder = CLIPS if settings.media == "webdataset" else "media"
     return f"{folder}/{clip_id}.mp4"
 
 

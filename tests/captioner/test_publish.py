@@ -300,3 +300,17 @@ def test_the_card_tells_no_address_of_an_endpoint_and_no_folder_of_a_model(tmp_p
     assert told["shots"] == CaptionSettings().shots.model_dump() and "run" not in told
     for private in ("secret", "10.0.0.7", "inner.example", "MY_KEY", str(tmp_path)):
         assert private not in str(told)
+
+
+def test_clips_that_were_cut_with_other_settings_are_not_taken_for_those_of_a_redo(tmp_path):
+    shot = clip(tmp_path / "a.mp4", 0, 0.0, 1.0)
+    settle(tmp_path / "d", [shot], [])
+    old, mine = tmp_path / "d" / "media" / f"{shot['clip_id']}.mp4", tmp_path / "d" / "media" / "notes.txt"
+    table = StageTable(tmp_path / "d", "media", MEDIA)
+    for finished in (False, True):
+        old.parent.mkdir(exist_ok=True)
+        old.touch(), mine.touch()
+        if finished:
+            table.commit([shot["clip_id"]], [{"clip_id": shot["clip_id"], "status": "ok"}])
+        assert [row["clip_id"] for row in media.inputs(tmp_path / "d", CaptionSettings())] == [shot["clip_id"]]
+        assert old.exists() == finished and mine.exists()
