@@ -42,6 +42,7 @@ from kinema import __version__, write_video
 from kinema.captioner.claim import load_settings
 from kinema.captioner.commits import StageTable
 from kinema.captioner.flow import STAGES, run_all, run_one, stages
+from kinema.captioner.pending import FOLDER
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import FILTERED, SHOTS, SOURCES
 from kinema.data.video_io import read_video
@@ -188,8 +189,13 @@ def _quarters(name: str, samples: list[tuple[float, str, float, float]]) -> dict
 
 
 def _stage_at_work(dataset: Path) -> str:
-    begun = [name for name in STAGES if (dataset / "stages" / name).is_dir()]
-    return begun[-1] if begun else "ingest"
+    """A stage in batches keeps a file of what is pending; between those, a stage over whole tables is at work."""
+    names = list(STAGES)
+    pending = [name for name in names if (dataset / FOLDER / name).exists()]
+    begun = [index for index, name in enumerate(names) if (dataset / "stages" / name).is_dir()]
+    if pending or not begun:
+        return pending[-1] if pending else names[0]
+    return names[min(begun[-1] + 1, len(names) - 1)]
 
 
 def _memory(pid: int) -> tuple[float, float]:
