@@ -11,8 +11,9 @@
    captions, and on (d) the true 2 % alone; the same number of steps, three seeds each (recaption_arms.py).
 6. Lets each draw the same new prompts, and the exam's pixel judge read the clips (recaption_exam.py).
 
-Writes result.json, tables.md and sheet.png into RUN. The same command goes on where it was stopped. About an hour
-and a half on two cores; docs/recaptioning.md says what was found.
+Writes result.json, tables.md and sheet.png into RUN. The same command goes on where it was stopped. Steps 1 to 4
+took about 45 minutes and each of the twelve arms 5 to 17 on two cores shared with other work; docs/recaptioning.md
+says what was found.
 """
 
 import argparse

@@ -15,8 +15,9 @@ from kinema.data.sheets import contact_sheet
 from kinema.eval.questions import ExamPrompt
 from kinema.eval.store import read_arrays
 
-SHEET_PROMPTS = 8
+SHEET_PROMPTS = 5
 COLUMNS = 5  # frames of a clip on the sheet
+SHEET_COLOURS = 160
 
 
 def write_report(run: Path, prompts: Sequence[ExamPrompt], arms: Sequence[str], seeds: Sequence[int]) -> None:
@@ -137,4 +138,4 @@ def draw_sheet(run: Path, prompts: Sequence[ExamPrompt], arms: Sequence[str], se
                 title = f"{prompt.text} (true, scene {number} of seed {PROMPT_SEED})" if arm == "true" else arm
                 rows.append((title, arrays["frames"]))
     with atomic_path(run / "sheet.png") as path:
-        contact_sheet(rows, columns=COLUMNS).save(path)
+        contact_sheet(rows, columns=COLUMNS).quantize(SHEET_COLOURS).save(path, optimize=True)
