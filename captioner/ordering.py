@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from .tables import Row
 
 HELD = 4096  # rows in memory at a time, of one table
-READ = 64  # rows of each sorted run that are read ahead
+READ = 16  # rows of each sorted run that are read ahead
 
 Key = Callable[[Row], Any]
 _numbers = count()
@@ -22,8 +21,9 @@ def in_order(rows: Iterable[Row], schema: pa.Schema, key: Key, scratch: Path) ->
     """Rows by rising key; runs of them are sorted one by one, kept in `scratch`, and merged."""
     rows, runs = iter(rows), []
     while held := sorted(islice(rows, HELD), key=key):
-        path = scratch / f"{next(_numbers)}.parquet"
-        pq.write_table(pa.Table.from_pylist(held, schema), path, row_group_size=READ)
+        path = scratch / f"{next(_numbers)}.arrow"
+        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+            writer.write_table(pa.Table.from_pylist(held, schema), max_chunksize=READ)
         runs.append(path)
     yield from heapq.merge(*map(_read, runs), key=key)
     for path in runs:
@@ -31,9 +31,9 @@ def in_order(rows: Iterable[Row], schema: pa.Schema, key: Key, scratch: Path) ->
 
 
 def _read(path: Path) -> Iterator[Row]:
-    with pq.ParquetFile(path) as file:
-        for number in range(file.num_row_groups):
-            yield from file.read_row_group(number).to_pylist()
+    with pa.OSFile(str(path)) as file, pa.ipc.open_stream(file) as batches:
+        for batch in batches:
+            yield from batch.to_pylist()
 
 
 def beside(left: Iterable[Row], right: Iterable[Row], name: str) -> Iterator[tuple[Row, list[Row]]]:
