@@ -2,11 +2,12 @@
 
     CaptionError
     ├── BudgetExceeded    the next request could cost more than is left
-    ├── EndpointDown      all retries failed for reasons that pass
+    ├── EndpointDown      all retries failed for reasons that pass, and others' requests had no answer either
     └── EndpointRefused   the address, key or model is wrong; no retry would help
 
 What is wrong with one request alone (a clip the server's filter blocks, a context that is too long) is no
-exception but a `Refusal`, for that clip's row.
+exception but a `Refusal`, for that clip's row; so is a request that always fails while others are answered, or, if
+there are no others, while the server is alive.
 """
 
 import email.utils
@@ -25,6 +26,8 @@ from ..settings import RunSettings
 
 LONGEST_WAIT = 60.0  # seconds between two tries, where the server does not say
 LONGEST_OBEYED = 900.0  # seconds of Retry-After
+MOST_UNANSWERED = 3  # requests in a row that get no answer from a server that is alive; then it is not well either
+LONGEST_LOOK = 30.0  # seconds that a server may take to say that it is alive
 FIRST_REFUSALS = 8  # so many requests refused and none answered: it is the settings, not the clips
 PASSING = frozenset((408, 409, 425, 429))  # and all from 500 on
 SETTINGS_WRONG = frozenset((401, 402, 403, 404, 405))
@@ -76,6 +79,7 @@ class Endpoint:
         self, base_url: str, api_key: str, run: RunSettings, meter: Meter, *, first_wait: float = 0.5
     ) -> None:
         self.url = base_url.rstrip("/") + "/chat/completions"
+        self.models_url = base_url.rstrip("/") + "/models"
         self.run, self.meter, self.first_wait = run, meter, first_wait
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=run.concurrency, max_keepalive_connections=run.concurrency)
@@ -86,6 +90,7 @@ class Endpoint:
         self.lock = threading.Lock()
         self.next_slot = 0.0  # monotonic time before which no request may start
         self.answered = self.turned_away = 0
+        self.unanswered = 0  # requests in a row that were given up, with no answer to any other between
         self.highest_prompt = 0.0  # tokens that a prompt took, as a multiple of what was guessed
         self.stop = threading.Event()
         self.ended_by: CaptionError | None = None  # what the run ends with
@@ -133,13 +138,30 @@ class Endpoint:
             if code in (400, 422) and self._drop_parameter(words, body, without):
                 continue
             return self._refuse(code, words)
-        if self.answered > answered_before and not gone and not any(each.startswith("429") for each in tried):
-            # Others were answered meanwhile, so it is this request that the server cannot bear.
-            return Refusal("error", f"no answer after {len(tried)} tries, while others had theirs: {tried[-1]}")
+        if not gone and not any(each.startswith("429") for each in tried):
+            # If others were answered meanwhile, it is this request that the server cannot bear. The last clip of a
+            # run has no others: then it is, if the server is alive.
+            if self.answered > answered_before:
+                return Refusal(
+                    "error", f"no answer after {len(tried)} tries, while others had theirs: {tried[-1]}"
+                )
+            with self.lock:
+                self.unanswered += 1
+                few = self.unanswered <= MOST_UNANSWERED
+            if few and self._is_alive():
+                return Refusal("error", f"no answer after {len(tried)} tries of a server that is up: {tried[-1]}")
         raise EndpointDown(
             f"{self.url} did not answer after {len(tried)} tries: {_counted(tried)}. Finished captions are kept; "
             "once it answers again, the same command goes on"
         )
+
+    def _is_alive(self) -> bool:
+        """Whether the server says anything but that it is broken."""
+        timeout = min(LONGEST_LOOK, self.run.request_seconds)
+        try:
+            return self.client.get(self.models_url, timeout=timeout).status_code < 500
+        except httpx.TransportError:
+            return False
 
     def give_up(self, error: CaptionError) -> None:
         """Let requests that wait raise `Stopped`, for the sake of one that failed."""
@@ -195,6 +217,7 @@ class Endpoint:
         prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
         with self.lock:
             self.answered += 1
+            self.unanswered = 0
             if prompt and guessed:
                 self.highest_prompt = max(self.highest_prompt, prompt / guessed)
         if prompt is not None:  # a server that does not tell is taken at its worst

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from kinema.captioner.backends import Request, open_backend
+from kinema.captioner.backends import Request, calling, open_backend
 from kinema.captioner.backends.base import prompt
 from kinema.captioner.backends.calling import EndpointDown, EndpointRefused
 from kinema.captioner.backends.endpoint import EndpointBackend
@@ -53,6 +53,7 @@ class Server(ThreadingHTTPServer):
         self.script, self.seen, self.lock = list(script), [], threading.Lock()
         self.busy = self.most_busy = 0
         self.slow = 0.0
+        self.alive = True  # by GET /models
 
     def handle_error(self, request, client_address):
         pass
@@ -67,6 +68,12 @@ class Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_):
         pass
+
+    def do_GET(self):
+        good = self.server.alive and self.path == "/v1/models"
+        self.send_response(200 if good else 503)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def do_POST(self):
         server = self.server
@@ -193,6 +200,7 @@ def test_retry_after_is_obeyed_by_all_requests():
 
 def test_a_server_that_stays_down_ends_the_run_and_says_what_was_tried():
     with serving(*[(503, {"error": {"message": "overloaded"}})] * 9) as server:
+        server.alive = False
         with pytest.raises(EndpointDown) as caught:
             backend(server).write([request()])
         assert len(server.seen) == 4
@@ -206,6 +214,7 @@ def test_a_server_that_stays_down_ends_the_run_and_says_what_was_tried():
 
 def test_a_server_that_dies_in_the_middle_ends_the_batch_and_the_next_server_finishes_it():
     with serving(good, *["reset"] * 60) as server:
+        server.alive = False
         writer = backend(server, RunSettings(max_retries=2, concurrency=1))
         with pytest.raises(EndpointDown):
             writer.write([request(seed=seed) for seed in range(4)])
@@ -225,6 +234,23 @@ def test_one_clip_that_the_server_cannot_bear_is_an_error_of_that_clip_alone():
         )
     assert [answer.status for answer in answers] == ["success"] * 3 + ["error"] + ["success"] * 4
     assert "crashed" in answers[3].error and not answers[3].can_retry
+
+
+def test_the_last_clip_of_a_run_that_a_living_server_cannot_bear_is_an_error_of_that_clip():
+    with serving(*[(500, {"error": "crashed"})] * 3) as server:
+        writer = backend(server, RunSettings(max_retries=2))
+        (answer,) = writer.write([request()])
+        assert answer.status == "error" and "crashed" in answer.error and not answer.can_retry
+        assert writer.write([request()])[0].facts == FACTS
+
+
+def test_a_server_that_answers_to_its_name_and_to_no_request_ends_the_run():
+    with serving(*["reset"] * 99) as server:
+        writer = backend(server, RunSettings(max_retries=1, concurrency=1))
+        for _ in range(calling.MOST_UNANSWERED):
+            assert writer.write([request()])[0].status == "error"
+        with pytest.raises(EndpointDown, match="2 tries"):
+            writer.write([request()])
 
 
 def test_a_server_that_goes_away_is_no_fault_of_a_clip_while_which_others_were_answered(monkeypatch):
