@@ -1,5 +1,8 @@
 """From SOURCE to files that can be used, fetched, hashed and looked into; or to the reasons why they cannot.
 
+A file that could not be fetched for a reason that may pass has a row of status "unreached". The next run lists it
+under another key and so tries it again; the row of old is then of the past, as that of a changed file is.
+
 DATASET/sources/SHA256.mp4          what had to be fetched
 DATASET/stages/ingest/listed.txt    keys of what SOURCE held when it was listed last
 """
@@ -20,7 +23,7 @@ from .listing import list_sources
 from .probing import Prober
 from .settings import CaptionSettings
 from .stage import Stage, Work
-from .tables import SOURCES, Row
+from .tables import SOURCES, Row, digest
 from .walking import LocalTree, open_url, told
 
 BLOCK = 4 << 20  # bytes that are hashed in one go
@@ -34,13 +37,16 @@ _LASTING += (KeyError, ValueError, RuntimeError, zipfile.BadZipFile)  # errors t
 
 
 def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
-    """What SOURCE holds now; noted when all of it was listed."""
+    """What SOURCE holds now; noted when all of it was listed. What was not reached before has a new key."""
     folder = dataset / "sources"
+    unreached = _unreached(dataset)
     for pattern in ("*.part*", "kinema-*"):  # what a run that was killed was fetching
         for path in folder.glob(pattern) if folder.is_dir() else ():
             path.unlink(missing_ok=True)
     with atomic_path(_listed(dataset)) as temporary, temporary.open("w", encoding="ascii") as listed:
         for row in list_sources(source_of(dataset), settings.ingest, dataset):
+            while row["source_key"] in unreached:
+                row["source_key"] = digest("again", row["source_key"])
             listed.write(row["source_key"] + "\n")
             yield row
 
@@ -96,6 +102,9 @@ class _Ingest:
                 raise _Unusable(f"the part that is asked for begins at {start:.2f} s, and {lasts}")
         except _Unusable as error:
             return unusable(row, str(error))[0]
+        except _Unreached as error:
+            told = f"not reached, the next run tries again: {error}"
+            return _listed_columns(row) | {"status": "unreached", "reason": told}
         return _listed_columns(row) | facts | {"path": str(path), "status": "ok", "reason": None}
 
     def _facts(self, path: Path) -> dict[str, Any]:
@@ -143,6 +152,7 @@ class _Ingest:
 
         Raises:
             _Unusable: it cannot be fetched.
+            _Unreached: it may be fetched another time.
             CaptionError: several in a row could not.
         """
         if (known := self.fetched.get(uri)) is not None and known.is_file():
@@ -164,7 +174,7 @@ class _Ingest:
                         f"{self.failed} files in a row could not be fetched, the last one {uri}: {error}. Check "
                         "the network, and give the same command again: it goes on where it stopped"
                     ) from None
-                raise _Unusable(f"it could not be fetched in {len(WAITS) + 1} attempts: {error}") from None
+                raise _Unreached(f"{error} ({len(WAITS) + 1} attempts)") from None
             self.failed = 0
             _forget(self.fetched)
             self.fetched[uri] = path
@@ -212,6 +222,10 @@ class _Passing(Exception):
     """A fetch that may succeed a moment later."""
 
 
+class _Unreached(Exception):
+    """A file that this run cannot fetch and a later one may, and why."""
+
+
 def unusable(row: Row, reason: str) -> list[Row]:
     """The row of a file that cannot be used; it has no hash, since it need not have been read to the end."""
     return [_listed_columns(row) | {"status": "quarantined", "reason": reason}]
@@ -228,6 +242,12 @@ def _listed_columns(row: Row) -> Row:
 
 def _listed(dataset: Path) -> Path:
     return dataset / "stages" / "ingest" / "listed.txt"
+
+
+def _unreached(dataset: Path) -> set[str]:
+    """Keys of what could not be fetched, in this run or an earlier one."""
+    rows = StageTable(dataset, "ingest", SOURCES).rows(["source_key", "status"])
+    return {row["source_key"] for row in rows if row["status"] == "unreached"}
 
 
 def _forget(known: dict[Any, Any]) -> None:

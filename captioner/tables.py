@@ -37,8 +37,8 @@ SOURCES = pa.schema(
         "time_base": pa.string(),  # "1/12800"
         "codec": pa.string(),
         "has_audio": pa.bool_(),
-        "status": pa.string(),  # ok | quarantined
-        "reason": pa.string(),  # why it is quarantined
+        "status": pa.string(),  # ok | quarantined | unreached: the next run tries it again
+        "reason": pa.string(),  # why it is not ok
     }
 )
 

@@ -1,5 +1,6 @@
 """From listed files to usable ones: what is counted, what is refused and why, and what a hang or crash costs."""
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -327,6 +328,36 @@ def test_passing_troubles_are_tried_again_lasting_ones_not_and_a_dead_network_st
     with pytest.raises(CaptionError, match=r"2 files in a row.*busy1\.mp4.*503.*same command again"):
         ingested(f"{server}/list.txt", tmp_path / "out")
     assert [path.suffix for path in (tmp_path / "out" / "sources").iterdir()] == [".mp4"]
+
+
+def test_what_was_not_reached_is_tried_again_by_the_next_run_and_no_longer_after_that(
+    tmp_path, server, monkeypatch
+):
+    monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
+    for name in ("busy", "fine"):
+        small(tmp_path / "www" / f"{name}.mp4")
+    (tmp_path / "www" / "list.txt").write_text("busy.mp4\nfine.mp4\ngone.mp4\n")
+    dataset = tmp_path / "out"
+    dataset.mkdir()
+    (dataset / "config.yaml").touch()
+    (dataset / "source.json").write_text(json.dumps({"source": f"{server}/list.txt"}))
+    once = CaptionSettings(run=RunSettings(workers=1))
+    direct = dataclasses.replace(ingest.STAGE, runs_in="threads")  # in this process, which knows of no waits
+
+    def run():
+        Files.asked.clear()
+        pending = run_stage(direct, dataset, once).pending
+        rows = {Path(row["source_uri"]).stem: row for row in ingest.sources(dataset)}
+        return pending, [rows[name]["status"] for name in ("busy", "fine", "gone")], rows["busy"]["reason"]
+
+    Files.busy = 1000
+    for pending in (3, 1):
+        tried, statuses, reason = run()
+        assert (tried, statuses) == (pending, ["unreached", "ok", "quarantined"])
+        assert "next run tries again" in reason and "503" in reason and Files.asked.count("/busy.mp4") == 3
+    Files.busy = 2
+    assert run() == (1, ["ok", "ok", "quarantined"], None)
+    assert run() == (0, ["ok", "ok", "quarantined"], None) and Files.asked == ["/list.txt"]
 
 
 def test_a_full_disk_is_no_fault_of_a_file(tmp_path, memory, monkeypatch):
