@@ -15,7 +15,17 @@ ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path
-from test_kills import after, appears, check_toys, finish, finished, kill_when, still_there  # noqa: E402
+from test_kills import (  # noqa: E402
+    after,
+    appears,
+    check_films,
+    check_toys,
+    films,  # noqa: F401 - a fixture
+    finish,
+    finished,
+    kill_when,
+    still_there,
+)
 from toy_stages import (  # noqa: E402
     NUMBERS,
     NUMBERS_STAGE,
@@ -80,6 +90,13 @@ def test_both_engines_make_the_same_rows_and_ray_uses_both_nodes(cluster, tmp_pa
     assert capsys.readouterr().err.count("numbers: 100%") >= 2
 
 
+def test_the_real_stages_make_the_same_rows_on_ray(cluster, films, tmp_path):  # noqa: F811
+    source, whole = films
+    out = tmp_path / "out"
+    finish("real", source, out, "run.engine=ray")
+    check_films(out, whole)
+
+
 def test_what_an_actor_raises_ends_the_run_and_so_does_a_folder_it_does_not_see(cluster, tmp_path, monkeypatch):
     prepare(tmp_path, 6, **{"raise": [5]})
     with only_writer(tmp_path), open_engine(tmp_path, settings("ray", workers=1)) as running:
@@ -140,6 +157,21 @@ def test_drivers_killed_at_any_moment_leave_nothing_lost_doubled_or_done_again(c
         if kills >= 30:
             return
     raise AssertionError(f"only {kills} kills")
+
+
+@pytest.mark.soak
+def test_the_real_stages_survive_drivers_killed_at_any_moment(cluster, films, tmp_path):  # noqa: F811
+    source, whole = films
+    draw, kills, round_ = random.Random(1), 0, 0
+    while kills < 30:
+        out, round_ = tmp_path / f"any{round_}", round_ + 1
+        for _ in range(4):
+            before = finished(out)
+            orphans = draw.random() < 0.5
+            kills += kill_when(after(draw.uniform(5, 60)), "real", source, out, "run.engine=ray", orphans=orphans)
+            still_there(before, out)
+        finish("real", source, out, "run.engine=ray")
+        check_films(out, whole)
 
 
 def refuse(**options):
