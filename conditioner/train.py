@@ -64,8 +64,8 @@ def train(
     """
     settings = config.conditioner
     data = sparse_frames(config.data, settings.num_frames)
-    dataset: Any = clips or trainer.open_data(data, config.seed, data.split)
-    heldout = heldout or trainer.open_data(data, config.seed, "heldout")
+    dataset: Any = trainer.open_data(data, config.seed, data.split) if clips is None else clips
+    watched: Any = trainer.open_data(data, config.seed, "heldout") if heldout is None else heldout
     source = None if start is None else load_captioner(start)
     run = trainer.start_run(config, "conditioner", out, trainer.origin_of(start, *filter(None, [source])))
 
@@ -122,13 +122,13 @@ def train(
         trainer.log(run, step, values | drawn.shares())
         if trainer.due(run, step, run.train.validate_every):
             with trainer.averaged(ema, ddp):
-                validate(run, model, heldout, step)
+                validate(run, model, watched, step)
         if trainer.checkpoint_due(run, step):
             drawn.save()
             trainer.checkpoint(run, step, ema)
 
     with trainer.averaged(ema, ddp):
-        finished = save(run, model, heldout)
+        finished = save(run, model, watched)
     trainer.finish(run)
     return finished
 
