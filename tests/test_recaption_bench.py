@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -24,12 +25,8 @@ TOY = [
 def bench():
     """The scripts as modules."""
     sys.path.insert(0, str(BENCH))
-    import recaption
-    import recaption_captioner
-    import recaption_exam
-    import recaption_world
-
-    yield recaption, recaption_world, recaption_captioner, recaption_exam
+    names = ("recaption", "recaption_world", "recaption_captioner", "recaption_exam")
+    yield tuple(import_module(name) for name in names)
     sys.path.remove(str(BENCH))
 
 
@@ -79,10 +76,11 @@ def test_differences_leave_out_chance_alone(bench):
 
 def test_whole_bench_runs_and_goes_on(bench, tmp_path, monkeypatch):
     recaption = bench[0]
-    command = ["--out", str(tmp_path / "run"), "--clips", "60", "--prompts", "4", "--seeds", "1", "--jobs", "1"]
+    command = ["--out", str(tmp_path / "run"), "--clips", "60", "--prompts", "3", "--seeds", "1", "--jobs", "1"]
+    command += ["--arms", "b", "d"]
     recaption.main([*command, "--set", *TOY])
     result = json.loads((tmp_path / "run" / "result.json").read_text())
-    assert set(result["scores"]) == set("abcd")
+    assert set(result["scores"]) == set("bd") and "b - d" in result["differences"]
     assert all(result["ceiling"]["truth"][name]["mean"] > 0.7 for name in ("object", "colour", "floor"))
     assert "re-captioned" in (tmp_path / "run" / "tables.md").read_text()
     assert (tmp_path / "run" / "sheet.png").is_file()
