@@ -15,6 +15,8 @@ import random
 import threading
 import time
 import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -91,6 +93,7 @@ class Endpoint:
         self.next_slot = 0.0  # monotonic time before which no request may start
         self.answered = self.turned_away = 0
         self.unanswered = 0  # requests in a row that were given up, with no answer to any other between
+        self.measuring = threading.Lock()  # held by the one request that goes out before there was an answer
         self.highest_prompt = 0.0  # tokens that a prompt took, as a multiple of what was guessed
         self.stop = threading.Event()
         self.ended_by: CaptionError | None = None  # what the run ends with
@@ -111,22 +114,23 @@ class Endpoint:
         while len(tried) <= self.run.max_retries:
             self._pause(wait)
             output_tokens = body.get("max_tokens") or 0
-            reserved = self.meter.reserve(prompt_tokens * max(2.0, 1.25 * self.highest_prompt), output_tokens)
-            without = frozenset(self.refused)
-            try:
-                response = self.client.post(self.url, json=self._accepted(body))
-                answer = response.json() if response.status_code == 200 else None
-            except (httpx.TransportError, ValueError) as error:
-                # It may have been answered, and counted, on the way: what was put aside stays so.
-                tried.append(_said(error))
-                wait = self._backoff(len(tried))
-                gone = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
-                continue
-            gone, code = False, response.status_code
-            if isinstance(answer, dict) and answer.get("choices"):
-                self._note_answer(answer, prompt_tokens, reserved)
-                return answer
-            self.meter.settle(reserved, 0, 0)
+            with self._first_alone():
+                reserved = self.meter.reserve(prompt_tokens * max(2.0, 1.25 * self.highest_prompt), output_tokens)
+                without = frozenset(self.refused)
+                try:
+                    response = self.client.post(self.url, json=self._accepted(body))
+                    answer = response.json() if response.status_code == 200 else None
+                except (httpx.TransportError, ValueError) as error:
+                    # It may have been answered, and counted, on the way: what was put aside stays so.
+                    tried.append(_said(error))
+                    wait = self._backoff(len(tried))
+                    gone = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
+                    continue
+                gone, code = False, response.status_code
+                if isinstance(answer, dict) and answer.get("choices"):
+                    self._note_answer(answer, prompt_tokens, reserved)
+                    return answer
+                self.meter.settle(reserved, 0, 0)
             words = _words(response)
             if code in PASSING or code >= 500 or code == 200:
                 tried.append(f"{code} {words}".strip())
@@ -154,6 +158,20 @@ class Endpoint:
             f"{self.url} did not answer after {len(tried)} tries: {_counted(tried)}. Finished captions are kept; "
             "once it answers again, the same command goes on"
         )
+
+    @contextmanager
+    def _first_alone(self) -> Iterator[None]:
+        """Send inside of this: with a budget one request at a time, until an answer tells what a prompt takes."""
+        if self.meter.run.budget is None or self.answered:
+            yield
+            return
+        with self.measuring:
+            if self.stop.is_set():
+                raise Stopped("given up, since another request ended the run")
+            if not self.answered:
+                yield
+                return
+        yield
 
     def _is_alive(self) -> bool:
         """Whether the server says anything but that it is broken."""

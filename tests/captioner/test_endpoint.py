@@ -373,6 +373,25 @@ def test_the_run_stops_before_a_request_that_could_exceed_the_budget(tmp_path):
         assert backend(server, more, Meter(tmp_path / "spent", more)).write([request()])[0].facts == FACTS
 
 
+def test_no_budget_is_exceeded_by_requests_that_go_out_before_it_is_known_what_a_picture_takes(tmp_path):
+    greedy = {"prompt_tokens": 20000, "completion_tokens": 100}  # some forty times what one would think
+    run = RunSettings(budget=70.0, concurrency=8, **PRICED)
+    with serving(*[lambda body: said(FACTS.model_dump(), usage=greedy)] * 99) as server:
+        server.slow = 0.02
+        with pytest.raises(BudgetExceeded):
+            backend(server, run, Meter(tmp_path / "spent", run)).write([request() for _ in range(20)])
+        assert len(server.seen) > 1 and len(server.seen) * price(20000, 100, run) <= 70.0
+
+
+def test_the_first_request_is_no_longer_alone_when_it_was_answered(tmp_path):
+    run = RunSettings(budget=1e6, concurrency=4, **PRICED)
+    with serving(*[lambda body: said(FACTS.model_dump(), usage=None)] * 99) as server:  # that tells no tokens
+        server.slow = 0.05
+        backend(server, run, Meter(tmp_path / "spent", run)).write([request() for _ in range(12)])
+        assert server.most_busy > 1
+        assert server.seen[1][0] - server.seen[0][0] > 0.04
+
+
 def test_a_request_that_may_have_been_answered_stays_counted_at_its_worst(tmp_path):
     run = RunSettings(budget=1000.0, max_retries=2, **PRICED)
     with serving("reset") as server:
