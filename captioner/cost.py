@@ -15,6 +15,7 @@ from .settings import CaptionSettings, RunSettings
 PATCH, JOINED = 14, 4
 PROMPT_TOKENS = 420  # of our words in a prompt, the facts among them
 ANSWER_TOKENS = 280  # of facts, or of captions at three levels
+LEDGER = ".spent"  # in the dataset: what was spent on it so far
 WIDTH = 64  # bytes of the ledger, always as many
 
 
@@ -27,11 +28,23 @@ def check_budget(run: RunSettings) -> None:
     Raises:
         CaptionError: there is a budget, but no prices.
     """
-    if run.budget is not None and not (run.price_per_million_prompt or run.price_per_million_output):
+    if run.budget is not None and not (_has_prices(run) or _has_prices(densifier_run(run))):
         raise CaptionError(
             f"run.budget is {run.budget:g}, but what tokens cost is not known; set "
             "run.price_per_million_prompt and run.price_per_million_output"
         )
+
+
+def densifier_run(run: RunSettings) -> RunSettings:
+    """The same settings with the densifier's prices."""
+    prompt, output = run.densify_price_per_million_prompt, run.densify_price_per_million_output
+    prompt = run.price_per_million_prompt if prompt is None else prompt
+    output = run.price_per_million_output if output is None else output
+    return run.model_copy(update={"price_per_million_prompt": prompt, "price_per_million_output": output})
+
+
+def _has_prices(run: RunSettings) -> bool:
+    return bool(run.price_per_million_prompt or run.price_per_million_output)
 
 
 def price(prompt_tokens: float, output_tokens: float, run: RunSettings) -> float:
@@ -40,10 +53,26 @@ def price(prompt_tokens: float, output_tokens: float, run: RunSettings) -> float
     return (prompt + output_tokens * run.price_per_million_output) / 1e6
 
 
-def cost(rows: Iterable[Mapping[str, Any]], run: RunSettings) -> float:
-    """Money that rows of the captions table cost, failed attempts among them."""
-    pairs = [(row.get("prompt_tokens") or 0, row.get("output_tokens") or 0) for row in rows]
-    return price(sum(pair[0] for pair in pairs), sum(pair[1] for pair in pairs), run)
+def cost(rows: Iterable[Mapping[str, Any]], settings: CaptionSettings) -> float:
+    """Money that rows of the captions table cost, failed attempts among them; what runs here is free."""
+    writing, run = settings.captions, settings.run
+    payers = {"facts": run if writing.backend == "openai" else None}
+    payers["prose"] = payers["facts"]
+    if writing.densify_model:
+        payers["prose"] = densifier_run(run) if writing.densify_base_url else None
+    money = 0.0
+    for row in rows:
+        payer = payers["facts" if row["level"] == "structured" else "prose"]
+        if payer is not None:
+            money += price(row.get("prompt_tokens") or 0, row.get("output_tokens") or 0, payer)
+    return money
+
+
+def spent_on(dataset: Path) -> float:
+    """Money that was spent on a dataset so far, for what was forgotten since (`--redo`) too."""
+    path = dataset / LEDGER
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    return float(json.loads(text)["spent"]) if text.strip() else 0.0
 
 
 def picture_tokens(width: int, height: int) -> int:
@@ -57,34 +86,38 @@ def estimate(clips: int, settings: CaptionSettings) -> str:
     Retries are not in it, since nobody knows them.
     """
     writing, run = settings.captions, settings.run
-    paid_frames, paid_words = writing.backend == "openai", bool(writing.densify_base_url)
+    paid_frames = writing.backend == "openai"
+    paid_words = bool(writing.densify_model and writing.densify_base_url)
     if not (paid_frames or paid_words):
         return ""
     side = writing.max_side
     frames = writing.num_frames * picture_tokens(side, side * 9 // 16)
     calls = (2 * paid_frames) - (1 if paid_frames and writing.densify_model else 0)
-    prompt = calls * (PROMPT_TOKENS + frames) + PROMPT_TOKENS * paid_words
-    output = ANSWER_TOKENS * (calls + paid_words)
+    seen, words = calls * (PROMPT_TOKENS + frames), PROMPT_TOKENS * paid_words
+    prompt, output = seen + words, ANSWER_TOKENS * (calls + paid_words)
     tokens = f"about {clips} clips × {round(prompt, -2)} prompt and {output} output tokens"
-    if not (run.price_per_million_prompt or run.price_per_million_output):
+    text_run = densifier_run(run)
+    if not ((paid_frames and _has_prices(run)) or (paid_words and _has_prices(text_run))):
         return f"{tokens}; what they cost is unknown, since run.price_per_million_prompt and _output are 0"
-    money = price(clips * prompt, clips * output, run)
+    money = price(clips * seen, clips * ANSWER_TOKENS * calls, run)
+    money += price(clips * words, clips * ANSWER_TOKENS * paid_words, text_run)
     limit = f", of a budget of {run.budget:g}" if run.budget is not None else ""
     return f"{tokens} ≈ {money:.3g} in all{limit}"
 
 
 class Meter:
-    """Keeps the money of all workers of a dataset below its budget.
+    """Counts the money of all workers of a dataset, and keeps it below the budget if there is one.
 
     What a request could cost at most is put aside before it is sent, and settled when its answer tells what it
-    did cost. Until the first answers that is a guess, twice what most models take for such pictures: one that
-    takes more can exceed the budget by the requests that are in flight by then. The sum is a small file in the
+    did cost. Before the first answer that is a guess, twice what most models take for such pictures, and so the
+    first request goes out alone: it can exceed the budget, if hardly anything is left of it and the model takes
+    more. The rest are held to what its answer said. The sum is a small file in the
     dataset, locked while it is changed, so that it holds for several processes and outlives a kill; a request
     that was killed in flight stays counted at its worst.
 
     Args:
         ledger: that file; None counts in memory, for one process.
-        run: with the budget and the prices.
+        run: with the budget and the prices; see `densifier_run`.
 
     Raises:
         CaptionError: there is a budget, but no prices.
@@ -93,8 +126,13 @@ class Meter:
     def __init__(self, ledger: Path | None, run: RunSettings) -> None:
         self.ledger, self.run, self.memory = ledger, run, 0.0
         check_budget(run)
-        if ledger is not None and run.budget is not None:
+        if ledger is not None and self.counts:
             ledger.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def counts(self) -> bool:
+        """Whether there is anything to count."""
+        return _has_prices(self.run)
 
     def reserve(self, prompt_tokens: float, output_tokens: float) -> float:
         """Put aside what a request costs at most; gives that sum.
@@ -103,10 +141,10 @@ class Meter:
             BudgetExceeded: it is more than is left; nothing is put aside.
         """
         worst = price(prompt_tokens, output_tokens, self.run)
-        if self.run.budget is None:
+        if not self.counts:
             return 0.0
         with self._spent() as spent:
-            if spent[0] + worst > self.run.budget:
+            if self.run.budget is not None and spent[0] + worst > self.run.budget:
                 raise BudgetExceeded(
                     f"the next request could cost {worst:.4g}, and {spent[0]:.4g} of the budget of "
                     f"{self.run.budget:g} is spent; finished captions are kept, and the same command goes on "
@@ -117,7 +155,7 @@ class Meter:
 
     def settle(self, reserved: float, prompt_tokens: float, output_tokens: float) -> None:
         """Put back what a request did not cost."""
-        if self.run.budget is None:
+        if not self.counts:
             return
         with self._spent() as spent:
             spent[0] += price(prompt_tokens, output_tokens, self.run) - reserved

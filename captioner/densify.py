@@ -5,7 +5,7 @@ facts are all it has, and the checks hold what it writes against them.
 """
 
 from .backends.base import Backend
-from .cost import Meter
+from .cost import Meter, densifier_run
 from .settings import CaptionSettings
 
 
@@ -27,7 +27,7 @@ def open_densifier(settings: CaptionSettings, device: str, meter: Meter | None =
             writing.densify_model,
             writing.densify_base_url,
             writing.api_key_env,
-            settings.run,
+            densifier_run(settings.run),
             sees=False,
             top_p=writing.top_p,
             max_tokens=writing.max_tokens,

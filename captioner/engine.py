@@ -17,6 +17,7 @@ from typing import Any, Protocol
 from tqdm import tqdm
 
 from .commits import Fence, begin_run, only_writer
+from .cost import spent_on
 from .pending import Pending, Turns
 from .settings import CaptionSettings
 from .stage import Stage
@@ -202,9 +203,9 @@ def _together(turns: Turns, doers: list[Doer], hurry: Callable[[], Any]) -> Gene
 
 def show_progress(report: StageReport, job: Job, receipts: Iterable[Receipt]) -> None:
     """Add receipts to a report as they come, beside a line with rows a second, rejects, cost and time left."""
-    spent = 0.0
+    before = 0.0
     for record in job.table.records() if report.before else ():
-        spent += record.get("told", {}).get("cost", 0.0)
+        before += record.get("told", {}).get("cost", 0.0)
     if ahead := job.stage.announce(report.pending, job.settings):
         sys.stderr.write(f"{job.stage.name}: {ahead}\n")
     unit = "file" if job.stage.name in OF_FILES else "clip"
@@ -217,7 +218,8 @@ def show_progress(report: StageReport, job: Job, receipts: Iterable[Receipt]) ->
                 figures["rejects"] = f"{told.get('rejects', 0.0):.0f}"
             if report.done.set_aside:
                 figures["crashed"] = str(report.done.set_aside)
-            if "cost" in told and spent + told["cost"]:
-                figures["cost"] = f"{spent + told['cost']:.2f}"
+            if "cost" in told:
+                cost = max(spent_on(job.fence.dataset), before + told["cost"])
+                figures |= {"cost": f"{cost:.2f}"} if cost else {}
             line.set_postfix(figures, refresh=False)
             line.update(receipt.inputs)

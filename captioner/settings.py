@@ -131,6 +131,8 @@ class RunSettings(Section):
     budget: float | None = None  # money; the run stops, resumable, before it is exceeded
     price_per_million_prompt: float = Field(default=0.0, ge=0)  # money a million tokens
     price_per_million_output: float = Field(default=0.0, ge=0)
+    densify_price_per_million_prompt: float | None = Field(default=None, ge=0)  # None: the captioner's price
+    densify_price_per_million_output: float | None = Field(default=None, ge=0)
 
 
 class CaptionSettings(Section):

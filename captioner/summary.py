@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from .commits import StageTable
+from .cost import spent_on
 from .ingest import sources
 from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS
 
@@ -28,7 +29,7 @@ class Summary:
     originals: int = 0
     captioned: int = 0  # clips for which something was written here
     out_of_domain: int = 0  # of those
-    cost: float = 0.0
+    cost: float = 0.0  # of all that was ever spent on the dataset
     seconds: dict[str, float] = field(default_factory=dict)  # of work, by stage
 
 
@@ -51,6 +52,7 @@ def summarise(dataset: Path) -> Summary:
         for record in StageTable(dataset, folder.name, pa.schema([])).records():
             found.cost += record.get("told", {}).get("cost", 0.0)
             found.seconds[folder.name] = found.seconds.get(folder.name, 0.0) + record.get("seconds", 0.0)
+    found.cost = max(found.cost, spent_on(dataset))
     return found
 
 

@@ -23,7 +23,7 @@ from .backends import open_backend
 from .backends.base import PROSE, Answer, Backend, Request
 from .checks.verdict import Scorer, Verdict, check_caption
 from .commits import StageTable, current_run
-from .cost import Meter, cost, estimate
+from .cost import LEDGER, Meter, cost, densifier_run, estimate
 from .current import clips
 from .densify import open_densifier
 from .facts import Facts, to_json, to_text
@@ -33,7 +33,6 @@ from .stage import Stage, Work
 from .tables import CAPTIONS, FILTERED, SIGNALS, Row, caption_id, digest
 
 FACTS = ("structured",)
-LEDGER = ".spent"  # in the dataset: what was paid so far
 FAILED = frozenset(("truncated", "blocked", "error"))
 
 
@@ -57,11 +56,11 @@ def worker(dataset: Path, settings: CaptionSettings) -> Work:
     from .checks.similarity import open_scorer
 
     device = settings.run.device or _device()
-    meter = Meter(dataset / LEDGER, settings.run)
+    ledger = dataset / LEDGER
     writer = Writer(
         settings,
-        open_backend(settings, device, meter),
-        open_densifier(settings, device, meter),
+        open_backend(settings, device, Meter(ledger, settings.run)),
+        open_densifier(settings, device, Meter(ledger, densifier_run(settings.run))),
         open_scorer(settings, device),
     )
     return functools.partial(_work, writer, dataset)
@@ -87,12 +86,14 @@ def tell(rows: list[Row], settings: CaptionSettings) -> dict[str, float]:
     """Clips that nothing could be written of, and money."""
     clips = {row["clip_id"] for row in rows}
     described = {row["clip_id"] for row in rows if row["level"] in PROSE and row["status"] == "success"}
-    return {"rejects": len(clips - described), "cost": cost(rows, settings.run)}
+    return {"rejects": len(clips - described), "cost": cost(rows, settings)}
 
 
 def counts_money(settings: CaptionSettings) -> bool:
     """Whether one worker must do all: it keeps an endpoint's rate limit."""
-    return settings.captions.backend == "openai" or bool(settings.captions.densify_base_url)
+    return settings.captions.backend == "openai" or bool(
+        settings.captions.densify_model and settings.captions.densify_base_url
+    )
 
 
 @dataclass

@@ -19,11 +19,13 @@ from kinema.captioner.backends import Request, calling, open_backend
 from kinema.captioner.backends.base import prompt
 from kinema.captioner.backends.calling import EndpointDown, EndpointRefused
 from kinema.captioner.backends.endpoint import EndpointBackend
-from kinema.captioner.commits import CaptionError
-from kinema.captioner.cost import BudgetExceeded, Meter, estimate, price
+from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.cost import LEDGER, BudgetExceeded, Meter, cost, densifier_run, estimate, price, spent_on
 from kinema.captioner.facts import Facts, Subject
 from kinema.captioner.frames import ClipFrames
 from kinema.captioner.settings import CaptionSettings, RunSettings
+from kinema.captioner.summary import lines, summarise
+from kinema.captioner.tables import CAPTIONS
 
 FACTS = Facts(subjects=[Subject(name="car", count=1, attributes=["red"])], actions=["car drives left"])
 PROSE = {"short": "A red car drives left", "medium": "A red car drives left.", "dense": "A red car drives left."}
@@ -390,6 +392,39 @@ def test_the_first_request_is_no_longer_alone_when_it_was_answered(tmp_path):
         backend(server, run, Meter(tmp_path / "spent", run)).write([request() for _ in range(12)])
         assert server.most_busy > 1
         assert server.seen[1][0] - server.seen[0][0] > 0.04
+
+
+def test_the_ledger_counts_without_a_budget_too_and_the_summary_tells_what_was_forgotten_since(tmp_path):
+    run = RunSettings(**PRICED)
+    assert spent_on(tmp_path) == 0
+    with serving() as server:
+        backend(server, run, Meter(tmp_path / LEDGER, run)).write([request(), request()])
+    assert spent_on(tmp_path) == pytest.approx(2 * price(1000, 100, run))
+    StageTable(tmp_path, "captions", CAPTIONS).commit(["c"], [], told={"cost": 1.5})  # all that was left by a redo
+    assert "cost so far: 4.00" in lines(summarise(tmp_path), tmp_path)
+
+
+def test_a_densifier_has_prices_of_its_own_and_what_runs_here_is_free(tmp_path):
+    own = PRICED | {"densify_price_per_million_prompt": 1.0, "densify_price_per_million_output": 0.0}
+    rows = [{"level": level, "prompt_tokens": 1000, "output_tokens": 100} for level in ("structured", "short")]
+
+    def of(run, **captions):
+        return cost(rows, CaptionSettings.model_validate({"captions": captions, "run": run}))
+
+    text = {"densify_model": "t", "densify_base_url": "http://x"}
+    assert of(PRICED, backend="openai") == of(PRICED, backend="openai", **text) == pytest.approx(4.0)
+    assert of(own, backend="openai", **text) == pytest.approx(2.001)
+    assert of(own, backend="openai", densify_model="t") == pytest.approx(2.0)
+    assert of(own, **text) == pytest.approx(0.001)
+    assert of(own) == 0
+    run = densifier_run(RunSettings(**own))
+    Meter(tmp_path / LEDGER, run).settle(Meter(tmp_path / LEDGER, run).reserve(5000, 5), 1000, 100)
+    assert spent_on(tmp_path) == pytest.approx(0.001)
+    settings = CaptionSettings.model_validate({"captions": {"backend": "openai", **text}, "run": own})
+    cheaper = CaptionSettings.model_validate({"captions": {"backend": "openai", **text}, "run": PRICED})
+    assert float(estimate(1000, settings).split("≈")[1].split()[0]) < float(
+        estimate(1000, cheaper).split("≈")[1].split()[0]
+    )
 
 
 def test_a_request_that_may_have_been_answered_stays_counted_at_its_worst(tmp_path):
