@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,9 +15,10 @@ from .detectors import DETECT_SIDE, Transition, load_network, open_detector
 from .frames import fitted, read_clip
 from .ingest import sources
 from .letterbox import Lines, bars_share, crop_of, find_crop, lit_lines
+from .ordering import in_order
 from .settings import CaptionSettings, ShotSettings
 from .stage import Stage, Work
-from .tables import SHOTS, Row, clip_id, digest
+from .tables import SHOTS, SOURCES, Row, clip_id, digest
 
 LOOK_EVERY = 0.5  # seconds; so often is a frame looked at for bars
 LOOKS = 3  # frames of a shot that must have been looked at; else some more are read
@@ -38,15 +40,29 @@ class Seen(NamedTuple):
 
 
 def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
-    """The usable parts of files, each content once, with the captions of the first file of it that has any."""
-    found: dict[str, Row] = {}
-    rows = (row for row in sources(dataset) if row["status"] == "ok")
-    for row in sorted(rows, key=lambda row: (row["source_uri"], row["source_key"] or "")):
-        key = range_key(row)
-        first = found.setdefault(key, {**row, "range_key": key})
-        if first is not row and not first["captions"]:
-            first["captions"] = row["captions"]
-    yield from found.values()
+    """The usable parts of files, each content once, with the captions of the first file of it that has any.
+
+    Two sorts on disk: one brings files of one content together, the other puts contents in the order of the files.
+    """
+    (folder := dataset / "stages").mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=folder, prefix=".shots") as name:
+        rows = (row for row in sources(dataset) if row["status"] == "ok")
+        together = in_order(rows, SOURCES, lambda row: (range_key(row), *_place(row)), Path(name))
+        for row in in_order(_distinct(together), SOURCES, _place, Path(name)):
+            yield row | {"range_key": range_key(row)}
+
+
+def _distinct(rows: Iterable[Row]) -> Iterator[Row]:
+    for _, same in groupby(rows, key=range_key):
+        first: Row = {}
+        for row in same:
+            first = first or row
+            first["captions"] = first["captions"] or row["captions"]
+        yield first
+
+
+def _place(row: Row) -> tuple[str, str]:
+    return row["source_uri"], row["source_key"] or ""
 
 
 def worker(dataset: Path, settings: CaptionSettings) -> Work:

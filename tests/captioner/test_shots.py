@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kinema import write_video
+from kinema.captioner import ordering
 from kinema.captioner.commits import StageTable
 from kinema.captioner.detectors import Transition, load_network, merged, open_detector
 from kinema.captioner.frames import read_clip
@@ -265,6 +266,34 @@ def test_parts_of_files_stay_within_what_was_asked_for(shots, tmp_path):
         (pytest.approx(0.4), pytest.approx(1.2)),
         (pytest.approx(1.2), pytest.approx(2.0)),
     ]
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    found=st.lists(
+        st.tuples(st.sampled_from("abc"), st.none() | st.just(1.0), st.lists(st.just("said"), max_size=1))
+    )
+)
+def test_contents_come_once_in_the_order_of_their_files_with_hardly_a_row_in_memory(
+    tmp_path_factory, monkeypatch, found
+):
+    monkeypatch.setattr(ordering, "HELD", 2)
+    dataset = tmp_path_factory.mktemp("dataset")
+    rows = [
+        {"source_uri": f"{n * 7 % 10}", "source_key": f"{n:03}", "status": "ok", "source_sha256": content}
+        | {"start_s": start, "end_s": None, "captions": [f"{text} {n}" for text in captions]}
+        for n, (content, start, captions) in enumerate(found)
+    ]
+    StageTable(dataset, "ingest", SOURCES).commit(["x"], rows)
+    expected = {}
+    for row in sorted(rows, key=lambda row: (row["source_uri"], row["source_key"])):
+        first = expected.setdefault((row["source_sha256"], row["start_s"]), dict(row))
+        first["captions"] = first["captions"] or row["captions"]
+    got = list(STAGE.inputs(dataset, CaptionSettings()))
+    assert [(row["source_key"], row["captions"]) for row in got] == [
+        (row["source_key"], row["captions"]) for row in expected.values()
+    ]
+    assert not list((dataset / "stages").glob(".shots*"))
 
 
 def test_the_stage_takes_each_content_once_and_makes_the_same_rows_again(shots, tmp_path):
