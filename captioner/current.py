@@ -6,12 +6,15 @@ something else, or nothing: no stage may read it as theirs.
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from .commits import StageTable
 from .ingest import listed_keys, sources
 from .tables import SHOTS, Row, digest
 
-_COLUMNS = ("source_uri", "source_key", "path", "source_sha256", "start_s", "end_s", "status")
+NOW = ("source_uri", "path", "bytes", "mtime_ns")  # columns of clips that are those of their file now
+_COLUMNS = ("source_key", "source_sha256", "start_s", "end_s", "status", *NOW)
+Place = tuple[str, str]  # address and key: the order of files
 
 
 def range_key(source: Row) -> str:
@@ -25,15 +28,21 @@ def clips(dataset: Path) -> Iterator[Row]:
     if listed_keys(dataset) is None:
         yield from table.rows()
         return
-    places: dict[str, tuple[str, str, str]] = {}
+    files: dict[str, tuple[Place, Row]] = {}
     for row in sources(dataset, _COLUMNS):
         if row["status"] == "ok":
-            key, place = range_key(row), (row["source_uri"], row["source_key"], row["path"])
-            places[key] = min(places.get(key, place), place)
+            key, place = range_key(row), (row["source_uri"], row["source_key"])
+            _offer(files, key, place, {name: row[name] for name in NOW})
     for inputs, part in table.batches():
-        if (place := places.get(inputs[0])) is not None:  # a batch is one file, or one part of one
+        if (file := files.get(inputs[0])) is not None:  # a batch is one file, or one part of one
             for row in part.to_pylist():
-                yield row | {"path": place[2]}
+                yield row | file[1]
+
+
+def _offer(best: dict[str, tuple[Place, Any]], key: str, place: Place, value: Any) -> None:
+    """Take what the first of several files of one content has."""
+    if key not in best or place < best[key][0]:
+        best[key] = (place, value)
 
 
 def clip_ids(dataset: Path) -> set[str] | None:

@@ -12,6 +12,7 @@ import numpy as np
 from ..data.video_io import FrameTime, Still, VideoRangeError, frame_times, iter_stills, probe
 from ..data.video_read import GRACE
 from ..data.video_times import evenly
+from .unchanged import unchanged
 
 WORTH_A_JUMP = 48  # frames; jumping over fewer costs more than decoding them
 
@@ -30,12 +31,13 @@ def read_clip(row: Mapping[str, Any], count: int, *, max_side: int | None = None
     """Read frames of a clip, evenly spaced in time from its first to its last.
 
     Args:
-        row: of the `shots` table: path, start_s, end_s (None: to the end) and crop decide.
+        row: of the `shots` table: path, start_s, end_s (None: to the end) and crop decide; bytes and mtime_ns, if
+            they are known, tell whether the file is still the same.
         count: of frames; a clip that has fewer gives all it has, each once.
         max_side: pixels; a larger picture is made smaller, its aspect kept.
 
     Raises:
-        VideoError: the file cannot be read; `VideoRangeError` if the range holds no frame.
+        VideoError: the file cannot be read or was changed; `VideoRangeError` if the range holds no frame.
     """
     known = clip_times(row)
     return read_frames(row, known, evenly(known, count), max_side=max_side)
@@ -44,7 +46,8 @@ def read_clip(row: Mapping[str, Any], count: int, *, max_side: int | None = None
 def clip_times(row: Mapping[str, Any]) -> list[FrameTime]:
     """When the frames of a clip are shown; arguments and errors are those of `read_clip`."""
     start, end = row.get("start_s") or 0.0, row.get("end_s")
-    known = frame_times(row["path"], start=start, end=end)
+    with unchanged(row):
+        known = frame_times(row["path"], start=start, end=end)
     if not known:
         raise VideoRangeError(row["path"], start, f"no frame is shown from {start:.3f} s to {end} s")
     return known
@@ -55,15 +58,16 @@ def read_frames(
 ) -> ClipFrames:
     """Read chosen frames of a clip, in order, among those that `clip_times` knows; otherwise as `read_clip`."""
     path, start, end = row["path"], row.get("start_s") or 0.0, row.get("end_s")
-    info = probe(path)
-    size, box = fitted(info.width, info.height, row.get("crop"), max_side)
-    x, y, width, height = box
     frames, times, pts = [], [], []
-    for run in _runs(known, chosen):
-        for still in _decoded(path, run, end):
-            frames.append(still.pixels(size)[y : y + height, x : x + width])
-            times.append(still.time)
-            pts.append(still.pts)
+    with unchanged(row):
+        info = probe(path)
+        size, box = fitted(info.width, info.height, row.get("crop"), max_side)
+        x, y, width, height = box
+        for run in _runs(known, chosen):
+            for still in _decoded(path, run, end):
+                frames.append(still.pixels(size)[y : y + height, x : x + width])
+                times.append(still.time)
+                pts.append(still.pts)
     if not frames:
         raise VideoRangeError(path, start, f"no frame can be decoded from {start:.3f} s to {end} s")
     span = times[-1] - times[0]

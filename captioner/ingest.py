@@ -126,7 +126,7 @@ class _Ingest:
         facts = self.seen[name]
         if "reason" in facts:
             raise _Unusable(facts["reason"])
-        return facts | {"bytes": state.size}
+        return facts | {"bytes": state.size, "mtime_ns": int(state.stamp)}
 
     def _look(self, path: Path) -> dict[str, Any]:
         """Hash a file while the prober looks into it; what it finds unusable is not read to the end."""
@@ -196,8 +196,9 @@ class _Ingest:
                 raise _Unusable("the file is empty (0 bytes)")
             with temporary.open("rb") as file:
                 name = hashlib.file_digest(file, "sha256").hexdigest() + suffix
-            with atomic_path(self.folder / name) as published:
-                temporary.replace(published)
+            if not (self.folder / name).is_file():  # one that is there was maybe ingested, with its time
+                with atomic_path(self.folder / name) as published:
+                    temporary.replace(published)
             return (self.folder / name).absolute()
         except (CaptionError, _Unusable):
             raise

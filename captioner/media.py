@@ -18,6 +18,7 @@ from .frames import clip_times
 from .settings import CaptionSettings, DatasetSettings
 from .stage import Stage, Work
 from .tables import FILTERED, MEDIA, Row
+from .unchanged import check_unchanged, unchanged
 
 UNEVEN = 2e-3  # seconds; many containers round times to milliseconds
 MOST_FPS = 60.0  # of clips whose frames are unevenly spaced
@@ -57,10 +58,13 @@ def clip_path(clip_id: str, settings: DatasetSettings) -> str:
 def _made(row: Row, dataset: Path, settings: DatasetSettings) -> Row:
     made = dict.fromkeys(MEDIA.names) | {"clip_id": row["clip_id"], "status": "ok"}
     if settings.media == "reference":
-        there = Path(row["path"]).is_file()
-        reason = None if there else f"{row['path']}: no such file"
+        reason = None if Path(row["path"]).is_file() else f"{row['path']}: no such file"
+        try:
+            check_unchanged(row)
+        except VideoError as error:
+            reason = reason or str(error)
         same = {name: row[name] for name in ("path", "width", "height", "fps", "num_frames")}
-        return made | same | {"status": "ok" if there else "quarantined", "reason": reason}
+        return made | same | {"status": "quarantined" if reason else "ok", "reason": reason}
     made["path"] = clip_path(row["clip_id"], settings)
     target = dataset / made["path"]
     try:
@@ -88,7 +92,7 @@ def cut_clip(row: Row, target: Path, *, crf: float, max_side: int | None = None)
         max_side: pixels; a larger picture is made smaller, its aspect kept.
 
     Raises:
-        VideoError: the source cannot be read; `VideoWriteError` if the clip cannot be written.
+        VideoError: the source cannot be read or was changed; `VideoWriteError` if the clip cannot be written.
     """
     start, end = row["start_s"] or 0.0, row["end_s"]
     fps, even = frame_rate([frame.time for frame in clip_times(row)], row["fps"], end)
@@ -96,8 +100,14 @@ def cut_clip(row: Row, target: Path, *, crf: float, max_side: int | None = None)
     if max_side and max_side < max(row["width"], row["height"]):
         scale = max_side / max(row["width"], row["height"])
         size = (max(1, round(row["height"] * scale)), max(1, round(row["width"] * scale)))
-    frames = iter_video(row["path"], start=start, end=end, fps=None if even else fps, size=size, crop=row["crop"])
-    write_video(target, (pixels for _, pixels in frames), fps, crf=crf)
+    rate = None if even else fps
+
+    def pictures() -> Iterator[np.ndarray]:
+        with unchanged(row):  # inside of what is written: then a clip of a changed file never appears
+            for _, pixels in iter_video(row["path"], start=start, end=end, fps=rate, size=size, crop=row["crop"]):
+                yield pixels
+
+    write_video(target, pictures(), fps, crf=crf)
 
 
 def frame_rate(times: Sequence[float], stated: float | None, end: float | None) -> tuple[float, bool]:

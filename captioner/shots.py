@@ -19,6 +19,7 @@ from .ordering import in_order
 from .settings import CaptionSettings, ShotSettings
 from .stage import Stage, Work
 from .tables import SHOTS, SOURCES, Row, clip_id, digest
+from .unchanged import unchanged
 
 LOOK_EVERY = 0.5  # seconds; so often is a frame looked at for bars
 LOOKS = 3  # frames of a shot that must have been looked at; else some more are read
@@ -85,7 +86,8 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
     A file that is damaged from some time on gives the clips before that, and a quarantined row for the rest.
     """
     try:
-        seen = look(row, settings, network)
+        with unchanged(row):
+            seen = look(row, settings, network)
     except VideoError as error:
         return [_unusable(row, row.get("start_s") or 0.0, error.cause)]
     clips = []
@@ -250,7 +252,8 @@ def _unusable(row: Row, start: float, reason: str) -> Row:
 
 
 def _of_source(row: Row) -> Row:
-    return {name: row.get(name) for name in ("source_uri", "source_sha256", "path", "license", "captions")}
+    names = ("source_uri", "source_sha256", "path", "bytes", "mtime_ns", "license", "captions")
+    return {name: row.get(name) for name in names}
 
 
 def tell(rows: list[Row], settings: CaptionSettings) -> dict[str, float]:

@@ -25,6 +25,7 @@ SOURCES = pa.schema(
         "path": pa.string(),  # what to open: a local file; null if there is none
         "source_sha256": pa.string(),  # of the file's bytes, hex; null if it is quarantined
         "bytes": pa.int64(),
+        "mtime_ns": pa.int64(),  # when the file was written last, as it was read
         "license": pa.string(),
         "start_s": pa.float64(),  # part of the file that a manifest asked for, seconds; null: the whole
         "end_s": pa.float64(),
@@ -49,6 +50,8 @@ SHOTS = pa.schema(
         "source_uri": pa.string(),
         "source_sha256": pa.string(),
         "path": pa.string(),
+        "bytes": pa.int64(),  # of the file, and when it was written, as ingest read it
+        "mtime_ns": pa.int64(),
         "license": pa.string(),
         "captions": pa.list_(pa.string()),
         "start_s": pa.float64(),  # seconds in the file; the clip is [start_s, end_s)

@@ -1,5 +1,7 @@
 """Clips end where shots do: on real videos with cuts at known places, and as planned from any cuts at all."""
 
+import hashlib
+import os
 import shutil
 from fractions import Fraction
 from itertools import pairwise
@@ -12,14 +14,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from kinema import write_video
-from kinema.captioner import ordering
+from kinema.captioner import media, ordering
+from kinema.captioner import shots as shots_module
 from kinema.captioner.commits import StageTable
 from kinema.captioner.detectors import Transition, load_network, merged, open_detector
 from kinema.captioner.frames import read_clip
 from kinema.captioner.letterbox import bars_share, find_crop
+from kinema.captioner.media import cut_clip
 from kinema.captioner.settings import CaptionSettings, ShotSettings
 from kinema.captioner.shots import STAGE, clips_of, look, plan
 from kinema.captioner.tables import SHOTS, SOURCES
+from kinema.captioner.unchanged import VideoChangedError
 from kinema.data.video_io import read_video
 
 HEIGHT, WIDTH, FPS = 96, 160, 25
@@ -322,3 +327,58 @@ def test_the_stage_takes_each_content_once_and_makes_the_same_rows_again(shots, 
     (crashed,) = STAGE.failed(rows[0], "it crashed")
     assert (crashed["status"], crashed["reason"]) == ("quarantined", "it crashed") and crashed["clip_id"]
     assert STAGE.tell([crashed], asked) == {"rejects": 1}
+
+
+def stamped(path):
+    state = path.stat()
+    sha = hashlib.sha256(path.read_bytes()).hexdigest()
+    return row(path, bytes=state.st_size, mtime_ns=state.st_mtime_ns) | {"source_sha256": sha}
+
+
+def test_a_file_that_changes_before_or_while_it_is_cut_is_set_aside_and_a_touched_one_is_not(
+    shots, tmp_path, monkeypatch
+):
+    path = write_video(tmp_path / "a.mp4", np.concatenate(shots[:2]), FPS)
+    other = write_video(tmp_path / "b.mp4", np.concatenate(shots[2:4]), FPS).read_bytes()
+    file, asked = stamped(path), ShotSettings()
+    clips = clips_of(file, asked)
+    assert len(clips) == 2 and {(clip["bytes"], clip["mtime_ns"]) for clip in clips} == {
+        (file["bytes"], file["mtime_ns"])
+    }
+    os.utime(path, ns=(5, 5))
+    assert clips_of(file, asked) == clips and len(read_clip(clips[0], 3).frames) == 3
+    cut_clip(clips[0], tmp_path / "fine.mp4", crf=18)
+    decode = shots_module.iter_stills
+
+    def changing(*args, **more):
+        yield from decode(*args, **more)
+        path.write_bytes(other)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shots_module, "iter_stills", changing)
+        (aside,) = clips_of(file, asked)
+    assert aside["status"] == "quarantined" and "changed after it was ingested" in aside["reason"]
+    assert f"{file['bytes']:,} bytes then, {len(other):,} now" in aside["reason"]
+    assert [clip["reason"] for clip in clips_of(file, asked)] == [aside["reason"]]
+    with pytest.raises(VideoChangedError, match=r"a\.mp4: it was changed"):
+        read_clip(clips[0], 3)
+    with pytest.raises(VideoChangedError):
+        cut_clip(clips[0], tmp_path / "cut.mp4", crf=18)
+    path.write_bytes(bytes(file["bytes"]))  # as many, and others
+    assert "written at" in clips_of(file, asked)[0]["reason"]
+    path.unlink()
+    assert "was there when" in clips_of(file, asked)[0]["reason"]
+
+
+def test_a_clip_whose_file_changes_while_it_is_cut_out_never_appears(shots, tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", np.concatenate(shots[:2]), FPS)
+    clip, decode = clips_of(stamped(path), ShotSettings())[0], media.iter_video
+
+    def changing(*args, **more):
+        yield from decode(*args, **more)
+        path.write_bytes(path.read_bytes() + b"more")
+
+    monkeypatch.setattr(media, "iter_video", changing)
+    with pytest.raises(VideoChangedError):
+        cut_clip(clip, tmp_path / "cut.mp4", crf=18)
+    assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
