@@ -131,6 +131,8 @@ class LocalEngine:
     def _count(self, stage: Stage) -> int:
         if stage.one_worker(self._settings) and stage.runs_in == "processes":
             return 1
+        if rows := stage.row_by_row(self._settings):
+            return rows
         cores = self._settings.run.workers or len(os.sched_getaffinity(0))
         return cores if stage.runs_in == "processes" or self._settings.run.workers else min(cores, THREADS)
 
@@ -160,8 +162,9 @@ def _first_begin(process: WorkerProcess, job: Job) -> Doer:
 def _together(turns: Turns, doers: list[Doer], hurry: Callable[[], Any]) -> Generator[Receipt, None, None]:
     """The receipts of all batches, from one thread a doer, as they are finished.
 
-    After an error no batch is begun, those in flight are finished (they may have cost money), and the error is
-    raised. Ctrl-C hurries the doers up instead.
+    After an error no batch is begun, those in flight go on to their end, and the error is raised. An endpoint that
+    ends the run begins no other request: of the clips in flight those are finished that need no more than the
+    requests already sent. Ctrl-C hurries the doers up instead.
     """
     answers: queue.SimpleQueue[Receipt | BaseException | None] = queue.SimpleQueue()
 

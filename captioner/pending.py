@@ -26,7 +26,7 @@ class Pending:
         table = StageTable(dataset, stage.name, stage.schema)
         seen = table.done()
         self.before = len(seen)
-        self.batch_size = stage.batch_size or settings.run.batch_size
+        self.batch_size = 1 if stage.row_by_row(settings) else stage.batch_size or settings.run.batch_size
         self.path = dataset / FOLDER / stage.name
         self.path.parent.mkdir(exist_ok=True)
         self.__exit__()  # of a killed run

@@ -103,7 +103,7 @@ class RayEngine:
         import ray.exceptions
 
         places = [{"offset": offset, "count": count} for offset, count in pending.places()]
-        threads = THREADS if job.stage.runs_in == "threads" else 1
+        threads = job.stage.row_by_row(self._settings) or (THREADS if job.stage.runs_in == "threads" else 1)
         calls = -(-len(places) // threads)
         actors, gpus = self._actors(job.stage, calls)
         context = ray.data.DataContext.get_current()

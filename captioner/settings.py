@@ -121,10 +121,10 @@ class RunSettings(Section):
 
     engine: Literal["local", "ray"] = "local"
     workers: int = Field(default=0, ge=0)  # 0: one a core
-    batch_size: int = Field(default=8, gt=0)  # rows that are committed together
+    batch_size: int = Field(default=8, gt=0)  # rows that are committed together; 1 where an endpoint writes
     hang_seconds: float = Field(default=1800.0, gt=0)  # a row that keeps a worker process longer is set aside
     device: str = ""  # "": cuda if there is one, else cpu
-    concurrency: int = Field(default=8, gt=0)  # requests in flight at an endpoint
+    concurrency: int = Field(default=8, gt=0)  # requests in flight at an endpoint, and clips that wait for theirs
     requests_per_minute: float | None = None
     max_retries: int = Field(default=6, ge=0)  # of a request that failed for a passing reason
     request_seconds: float = Field(default=180.0, gt=0)  # an endpoint may take for an answer

@@ -29,6 +29,11 @@ def nothing_to_say(rows: int, settings: CaptionSettings) -> str:
     return ""
 
 
+def in_batches(settings: CaptionSettings) -> int:
+    """No rows that are paid for one by one."""
+    return 0
+
+
 def many_workers(settings: CaptionSettings) -> bool:
     """As many as there are cores or GPUs."""
     return False
@@ -55,6 +60,9 @@ class Stage:
     runs_in: Literal["processes", "threads"]  # decoders in processes; a model or an endpoint is shared by threads
     gpu: bool = False  # uses a GPU where there is one
     batch_size: int | None = None  # rows that are committed together; None: settings.run.batch_size
+    # So many rows at a time, each in a thread and committed by itself, where what is lost in a kill was paid for;
+    # 0: batches. Of stages in threads.
+    row_by_row: Callable[[CaptionSettings], int] = in_batches
     one_worker: Callable[[CaptionSettings], bool] = (
         many_workers  # one in the whole run: it counts requests or money
     )

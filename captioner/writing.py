@@ -4,6 +4,9 @@ Every answer is checked at once; what fails is written anew with another seed, `
 and then kept as a row that says what is wrong with it and that no training uses. Which attempt a caption is of
 stands in its sampling, and so in its id: a model that answers alike gives the same rows on every engine and after
 every kill.
+
+Where an endpoint writes, clips are committed one by one, `run.concurrency` of them at work: no answer is paid for
+twice but those for the clips that were in flight when a run ended.
 """
 
 import functools
@@ -94,6 +97,11 @@ def counts_money(settings: CaptionSettings) -> bool:
     return settings.captions.backend == "openai" or bool(
         settings.captions.densify_model and settings.captions.densify_base_url
     )
+
+
+def clip_by_clip(settings: CaptionSettings) -> int:
+    """How many clips are at work, each committed by itself, where an endpoint writes."""
+    return settings.run.concurrency if counts_money(settings) else 0
 
 
 @dataclass
@@ -354,6 +362,7 @@ STAGE = Stage(
     worker=worker,
     runs_in="threads",
     gpu=True,
+    row_by_row=clip_by_clip,
     one_worker=counts_money,
     announce=estimate,
     failed=failed,
