@@ -1,5 +1,6 @@
 """What a dataset holds by now, in the lines that end a run; counted from the stages' tables."""
 
+import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +13,7 @@ from .ingest import sources
 from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS
 
 FILES = ("report.html", "sheet.png", "clips.parquet", "captions.parquet", "README.md", "quarantine.jsonl")
-MOST = 0.5  # share of clips out of domain, above which other backends are named
+MOST = 0.5  # share of clips out of domain, above which other backends are explained and not only named
 REASONS = 3  # that are shown
 
 
@@ -89,14 +90,22 @@ def lines(found: Summary, dataset: Path) -> list[str]:
 
 
 def other_backends(found: Summary, dataset: Path) -> list[str]:
-    """What to do about clips that our captioner does not know; nothing if most are of its world."""
-    if not found.captioned or found.out_of_domain <= MOST * found.captioned:
+    """What to do about clips that our captioner does not know; nothing if there are none."""
+    if not found.out_of_domain:
         return []
-    again = f"kinema caption --out {dataset} --redo captions"
+    again = f"kinema caption --out {shlex.quote(str(dataset))} --redo captions"
     many = f"{found.out_of_domain} of {_n(found.captioned, 'clip')}"
+    lie = "lies" if found.out_of_domain == 1 else "lie"
+    if found.out_of_domain <= MOST * found.captioned:
+        return [
+            "",
+            f"{many} {lie} outside of our captioner's world (out_of_domain: left out of training). Another captioner,",
+            "for all clips: --backend transformers, openai or open_clip, as in",
+            f"  {again} --backend transformers --model Qwen/Qwen2.5-VL-3B-Instruct",
+        ]
     return [
         "",
-        f"{many} lie outside of what our captioner was trained on: Diorama, the built-in world. What it",
+        f"{many} {lie} outside of what our captioner was trained on: Diorama, the built-in world. What it",
         "says of them is not to be trusted; it is marked out_of_domain and left out of training. Give such videos",
         "another captioner, one of these; clips and scores are kept:",
         f"  {again} --backend transformers --model Qwen/Qwen2.5-VL-3B-Instruct",

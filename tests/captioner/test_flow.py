@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import replace
@@ -253,8 +254,8 @@ def test_the_command_goes_on_with_a_dataset_s_own_settings(command, source, tmp_
     assert len(list(StageTable(out, "squares", SQUARES).rows())) == sum(n % 3 for n in range(6) if n % 5)
 
 
-def test_a_run_that_is_mostly_out_of_domain_names_other_backends_with_their_commands(tmp_path):
-    assert other_backends(Summary(captioned=10, out_of_domain=5), tmp_path) == []
+def test_a_run_that_is_mostly_out_of_domain_explains_other_backends_with_their_commands(tmp_path):
+    assert other_backends(Summary(captioned=10, out_of_domain=0), tmp_path) == []
     said = other_backends(Summary(captioned=10, out_of_domain=6), tmp_path)
     commands = [line.split()[1:] for line in said if line.startswith("  kinema")]
     assert "6 of 10 clips" in said[1] and len(commands) == 3
@@ -262,6 +263,17 @@ def test_a_run_that_is_mostly_out_of_domain_names_other_backends_with_their_comm
     assert any("captions.backend=openai" in each for each in backends)
     for words in commands:
         assert build_parser().parse_args(words).redo == "captions"
+
+
+@pytest.mark.parametrize("few", [1, 5])
+def test_a_few_clips_out_of_domain_name_other_backends_in_a_few_lines(tmp_path, few):
+    said = other_backends(Summary(captioned=10, out_of_domain=few), tmp_path / "my videos")
+    assert f"{few} of 10 clips" in said[1] and len(said) == 4 and max(map(len, said[:3])) < 120
+    for name in ("transformers", "openai", "open_clip"):
+        assert name in said[2]
+    args = build_parser().parse_args(shlex.split(said[3])[1:])
+    assert (args.out, args.redo) == (tmp_path / "my videos", "captions")
+    assert "captions.backend=transformers" in shortcuts(args)
 
 
 def test_help_is_quick_and_imports_nothing_heavy():
