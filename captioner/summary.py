@@ -99,8 +99,8 @@ def other_backends(found: Summary, dataset: Path) -> list[str]:
     if found.out_of_domain <= MOST * found.captioned:
         return [
             "",
-            f"{many} {lie} outside of our captioner's world (out_of_domain: left out of training). Another captioner,",
-            "for all clips: --backend transformers, openai or open_clip, as in",
+            f"{many} {lie} outside of our captioner's world (out_of_domain: left out of training). For another",
+            "captioner of all clips: --backend transformers, openai or open_clip, as in",
             f"  {again} --backend transformers --model Qwen/Qwen2.5-VL-3B-Instruct",
         ]
     return [
