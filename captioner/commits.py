@@ -125,12 +125,12 @@ class StageTable:
     def tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """The finished parts, one at a time, in order."""
         for part in self.parts():
-            yield pq.read_table(self._rows_of(part), columns=list(columns) if columns else None, partitioning=None)
+            yield _read(self._rows_of(part), columns)
 
     def batches(self) -> Iterator[tuple[list[str], pa.Table]]:
         """The finished parts, one at a time, in order, each with the ids of the input rows it was made of."""
         for part in self.parts():
-            yield (self.record(part) or {})["inputs"], pq.read_table(self._rows_of(part), partitioning=None)
+            yield (self.record(part) or {})["inputs"], _read(self._rows_of(part))
 
     def _rows_of(self, part: str) -> Path:
         record = self.record(WHOLE) if part == WHOLE else None
@@ -274,6 +274,11 @@ def explained_if_full(folder: Path) -> Iterator[None]:
             f"the disk (or the quota) under {folder} is full; what is finished is kept: make room, then give the "
             "same command again"
         ) from error
+
+
+def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """One file's rows. A dataset's folder may be called "a=b", which is no column."""
+    return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)  # pyright: ignore
 
 
 def _sync(folder: Path) -> None:
