@@ -49,7 +49,8 @@ class Stage:
     be used becomes a row that says why; what is raised ends the run. A process that crashes or hangs does not: its
     batch is done again row by row in a fresh one, and the row that crashes or hangs that too becomes what `failed`
     makes of it; without `failed`, a row of status "quarantined" with the reason, if the schema has these columns,
-    else nothing but an entry under "set_aside" in the batch's record.
+    else nothing but an entry under "set_aside" in the batch's record. A stage in threads has no such shelter: a
+    crash there ends the run.
     """
 
     name: str  # of its table, and the word of `kinema caption WORD DATASET`

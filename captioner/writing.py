@@ -3,10 +3,15 @@
 Every answer is checked at once; what fails is written anew with another seed, `captions.attempts` times in all,
 and then kept as a row that says what is wrong with it and that no training uses. Which attempt a caption is of
 stands in its sampling, and so in its id: a model that answers alike gives the same rows on every engine and after
-every kill.
+every kill. Endpoints need not answer alike, nor does a transformers model on a GPU if its batches are others (see
+ARCHITECTURE.md, "A captioned dataset"); a restart with the same `run.batch_size` forms the same.
 
 Where an endpoint writes, clips are committed one by one, `run.concurrency` of them at work: no answer is paid for
 twice but those for the clips that were in flight when a run ended.
+
+Clips are decoded in the threads that write, beside the model: a clip that cannot be read is a row of status
+"error", but a crash of the decoder would end the run, and each that goes on. It meets no clip that was not decoded
+before: shots and signals read every clip first, in processes that may die, and set aside what kills them.
 """
 
 import functools
@@ -77,12 +82,6 @@ def _device() -> str:
     import torch
 
     return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def failed(row: Row, reason: str) -> list[Row]:
-    """Rows of a clip whose decoder crashed or hung."""
-    made_by = {"backend": "", "status": "error", "error": reason, "created_at": datetime.now(UTC)}
-    return [_finished(row, level, made_by) for level in (*FACTS, *PROSE)]
 
 
 def tell(rows: list[Row], settings: CaptionSettings) -> dict[str, float]:
@@ -365,6 +364,5 @@ STAGE = Stage(
     row_by_row=clip_by_clip,
     one_worker=counts_money,
     announce=estimate,
-    failed=failed,
     tell=tell,
 )
