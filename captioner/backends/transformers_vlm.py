@@ -23,8 +23,9 @@ CLOCK = 1000  # ticks a second of the clock that frames are dated with, since pr
 class TransformersBackend:
     """A model that sees frames, or one that reads facts only.
 
-    On a GPU greedy answers of a batch are written together; on a CPU, and when drawn, one by one, so that a
-    clip's captions do not depend on the clips beside it.
+    On a CPU, and when drawn, answers are written one by one, so that a clip's captions do not depend on the clips
+    beside it. On a GPU greedy answers of a batch are written together: there padding and low precision may turn a
+    word when the batch is another one.
 
     Args:
         model: name or folder.
