@@ -34,6 +34,7 @@ from .current import clips as current_clips
 from .frames import read_clip
 from .ingest import quarantined
 from .ordering import beside, in_order
+from .originals import with_originals
 from .settings import CaptionSettings, DatasetSettings
 from .stage import WholeStage
 from .tables import CAPTIONS, CHECKED, CLIPS, FILTERED, LEVELS, MEDIA, SHOTS, SIGNALS, Row
@@ -123,11 +124,12 @@ def _distinct(rows: Iterable[Row]) -> Iterator[Row]:
 def _with_captions(
     clips: Iterable[Row], captions: Iterable[Row], marks: Iterable[Row]
 ) -> Iterator[tuple[dict[str, Any], list[Row]]]:
-    """Each clip with its captions, and these with the status that the checks of the whole corpus gave them."""
+    """Each clip with its captions: the status is what the checks of the whole corpus say, originals are of now."""
     captioned = (row | {"captions": found} for row, found in beside(clips, captions, "clip_id"))
     for row, marked in beside(captioned, marks, "clip_id"):
         by_id = {mark["caption_id"]: {name: mark[name] for name in ("status", "error")} for mark in marked}
-        yield row, [caption | by_id.get(caption["caption_id"], {}) for caption in row["captions"]]
+        said = [caption | by_id.get(caption["caption_id"], {}) for caption in row["captions"]]
+        yield row, sorted(with_originals(row["shot"], said), key=_place)
 
 
 def _place(caption: Row) -> tuple[str, int, str]:

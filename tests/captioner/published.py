@@ -124,7 +124,9 @@ def build(folder: Path, **asked):
         if not source.is_file():
             write_video(source, pictures(number), FPS, crf=4)
         for part, (start, end) in enumerate([(0.0, 1.5), (1.5, 3.0)]):
-            shots[f"{name}{part}"] = clip(source, number, start, end, captions=["my own words"])
+            shots[f"{name}{part}"] = clip(
+                source, number, start, end, captions=[f"words of {name}{part}"] if name == "a" else []
+            )
     del shots["c1"]
     for name, row in shots.items():
         for level in ("short", "medium", "dense"):
