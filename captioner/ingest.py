@@ -17,6 +17,7 @@ from typing import Any
 
 from ..data.fetch import FetchError, fetch
 from ..data.files import atomic_path
+from .addresses import WEB
 from .claim import source_of
 from .commits import FULL, CaptionError, StageTable
 from .listing import list_sources
@@ -24,13 +25,20 @@ from .probing import Prober
 from .settings import CaptionSettings
 from .stage import Stage, Work
 from .tables import SOURCES, Row, digest
-from .walking import LocalTree, open_url, told
+from .walking import (
+    MAX_BYTES,
+    MAX_SECONDS,
+    LocalTree,
+    MissingPackageError,
+    TooLargeError,
+    copy_file,
+    open_url,
+    told,
+)
 
 BLOCK = 4 << 20  # bytes that are hashed in one go
 WAITS = (1.0, 4.0)  # seconds before a fetch that failed for a passing reason is tried again
 MOST_FAILED = 5  # fetches that fail in a row for passing reasons: then the network is at fault, and not the files
-MAX_BYTES = 1 << 40  # of a fetched file
-MAX_SECONDS = 1500.0  # that fetching one may take
 REMEMBERED = 64  # files that a worker remembers, for tables that ask for many parts of each
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _LASTING += (KeyError, ValueError, RuntimeError, zipfile.BadZipFile)  # errors that trying again does not mend
@@ -186,12 +194,12 @@ class _Ingest:
         suffix = suffix if suffix[1:].isalnum() and suffix.isascii() and len(suffix) <= 6 else ""
         temporary = self.folder / f"{random.getrandbits(64):016x}.part{suffix}"
         try:
-            if uri.startswith(("http://", "https://")):
+            if uri.startswith(WEB):
                 download = fetch(uri, max_bytes=MAX_BYTES, max_seconds=MAX_SECONDS, folder=self.folder)
                 download.path.replace(temporary)
             else:
                 files, path = open_url(uri)
-                files.get_file(path, str(temporary))
+                copy_file(files, path, temporary, MAX_BYTES)
             if not temporary.stat().st_size:
                 raise _Unusable("the file is empty (0 bytes)")
             with temporary.open("rb") as file:
@@ -200,8 +208,12 @@ class _Ingest:
                 with atomic_path(self.folder / name) as published:
                     temporary.replace(published)
             return (self.folder / name).absolute()
+        except MissingPackageError as error:
+            raise _Unreached(str(error)) from None
         except (CaptionError, _Unusable):
             raise
+        except TooLargeError as error:
+            raise _Unusable(str(error)) from None
         except FetchError as error:
             raise (_Passing if error.passing else _Unusable)(error.cause) from None
         except Exception as error:  # each file system has errors of its own

@@ -13,13 +13,15 @@ from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from ..data.fetch import MAX_BYTES as MAX_TABLE
 from ..data.fetch import FetchError, fetch
 from ..data.manifest import SUFFIXES, ManifestError, iter_table
+from .addresses import WEB, is_local, links, strange_link
 from .commits import CaptionError
 from .settings import IngestSettings
 from .sidecars import SIDECARS, captions_of, clean, file_of, license_of, part_of, read_sidecar
 from .tables import Row, digest
-from .walking import Folder, LocalTree, RemoteTree, State, Tree, is_url, printable
+from .walking import Folder, LocalTree, RemoteTree, State, Tree, copy_file, is_url, printable
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".m2v", ".m2ts", ".mts",
@@ -30,7 +32,6 @@ KINDS = (
     "a .zip or .tar archive, or a URL of these"
 )
 _MAGIC = frozenset("*?[")
-_WEB = ("http://", "https://")
 
 
 def list_sources(source: str, settings: IngestSettings, dataset: Path | None = None) -> Iterator[Row]:
@@ -42,8 +43,9 @@ def list_sources(source: str, settings: IngestSettings, dataset: Path | None = N
         dataset: a folder that is no part of the source, though it may lie in it.
 
     Yields:
-        {"source_key", "source_uri", "path" ("" if it has to be fetched), "bytes", "license", "start_s", "end_s",
-        "captions", "reason" ("" if nothing is wrong so far)}.
+        {"source_key", "source_uri", "address" (the same with the secrets that open it: for no table), "path" (""
+        if it has to be fetched), "bytes", "license", "start_s", "end_s", "captions", "reason" ("" if nothing is
+        wrong so far)}.
 
     Raises:
         CaptionError: there is no such source, it cannot be read, or it holds no video.
@@ -58,7 +60,7 @@ def list_sources(source: str, settings: IngestSettings, dataset: Path | None = N
 
 def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterator[Row]:
     """The rows of any kind of source."""
-    if source.startswith(_WEB):
+    if source.startswith(WEB):
         if _suffix(source) in (".txt", *SUFFIXES):
             return _from_web_list(source, settings)
         return iter([_row(settings, source, "", State())])
@@ -186,6 +188,8 @@ def _read_tables(
     for name in ["manifest.parquet"] if "manifest.parquet" in tables else tables:
         path = tree.join(folder.path, name)
         state = tree.look(path)
+        if isinstance(tree, RemoteTree) and (state.size or 0) > MAX_TABLE:
+            state = State(problem=f"a table of {state.size:,} bytes; at most {MAX_TABLE:,} are fetched")
         if state.problem:
             yield _row(settings, tree.uri(path), path, state)
             continue
@@ -195,7 +199,7 @@ def _read_tables(
                     reason = f"of this table of captions: {row['reason']}"
                     yield _row(settings, f"{tree.uri(path)}#{row['number']}", "", State(problem=reason))
                 elif is_url(row["file"]) and whole:
-                    yield _row(settings, row["file"], "", State(), row)
+                    yield _listed_row(settings, tree.uri(path), row["file"], row)
                 elif not is_url(row["file"]):
                     named.setdefault(tree.join(folder.path, row["file"]), []).append(row)
 
@@ -208,13 +212,23 @@ def _from_list(path: Path, uri: str, folder: str, settings: IngestSettings) -> I
         if "reason" in row:
             yield _row(settings, f"{uri}#{row['number']}", "", State(problem=row["reason"]))
         elif is_url(row["file"]):
-            yield _row(settings, row["file"], "", State(), row)
+            yield _listed_row(settings, uri, row["file"], row)
         elif is_url(folder):
             inner, _, chain = folder.partition("::")  # of an archive, whose members the list names
             name = f"{inner.rstrip('/')}/{row['file'].removeprefix('./')}"
-            yield _row(settings, f"{name}::{chain}" if chain else name, "", State(), row)
+            yield _listed_row(settings, uri, f"{name}::{chain}" if chain else name, row)
         else:
             yield from _of_file(tree, tree.join(folder, row["file"]), None, [row], settings)
+
+
+def _listed_row(settings: IngestSettings, by: str, url: str, said: Row) -> Row:
+    """The row of a URL that the list `by` names. One from the web is a stranger's, and may name nothing here."""
+    problem = ""
+    if is_url(by) and not is_local(by) and (link := strange_link(url)) is not None:
+        elsewhere = links(by)[-1].partition("://")[0] == links(url)[-1].partition("://")[0]  # as the list itself
+        if not elsewhere or link is not links(url)[-1]:
+            problem = f"a list from the web may not name {link}, which may be of this machine; download the list"
+    return _row(settings, url, "", State(problem=problem), said)
 
 
 def _text_rows(path: Path) -> Iterator[Row]:
@@ -311,12 +325,12 @@ def _copied(tree: Tree, path: str) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="kinema-") as folder:
         copy = Path(folder) / f"table{_suffix(path)}"
         try:
-            tree.files.get_file(path, str(copy))
+            copy_file(tree.files, path, copy, MAX_TABLE)
         except Exception as error:  # each file system has errors of its own
             raise CaptionError(f"{tree.uri(path)} cannot be read: {type(error).__name__}: {error}") from None
         yield copy
 
 
 def _suffix(path: str) -> str:
-    name = PurePosixPath(path.partition("?")[0] if path.startswith(_WEB) else path).name
+    name = PurePosixPath(path.partition("?")[0] if path.startswith(WEB) else path).name
     return PurePosixPath(name).suffix.lower()

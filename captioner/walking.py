@@ -1,6 +1,7 @@
 """Folders, here or behind any fsspec URL, walked in a fixed order, with one of them in memory at a time."""
 
 import errno
+import functools
 import json
 import os
 import stat
@@ -8,8 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from ..data.fetch import Download, fetch
+from .addresses import WEB, links, missing_package, without_secrets
 from .commits import CaptionError
 
+MAX_BYTES = 1 << 40  # of a fetched file, and of an archive's unpacked member
+MAX_SECONDS = 1500.0  # that fetching one may take
 MAX_TEXT = 1 << 20  # bytes of a caption file; a larger one is none
 _STAMPS = (
     "mtime",
@@ -30,6 +35,14 @@ _KINDS = (
     (stat.S_ISCHR, "a device, no file"),
     (stat.S_ISBLK, "a device, no file"),
 )
+
+
+class MissingPackageError(CaptionError):
+    """A protocol needs a package that is not installed; the message says how to install it."""
+
+
+class TooLargeError(ValueError):
+    """A file, or what an archive unpacks one to, is larger than is taken."""
 
 
 class State(NamedTuple):
@@ -188,11 +201,12 @@ class RemoteTree:
         url: any URL of the file system.
 
     Raises:
-        CaptionError: its protocol needs a package.
+        MissingPackageError: its protocol needs a package.
         ValueError: its protocol is unknown, or does not let itself be opened.
     """
 
     def __init__(self, url: str) -> None:
+        _web_archive.cache_clear()  # what was there at another run
         self.files, self.root = open_url(url)
         self.chain = url.partition("::")[2]
         self.known: dict[str, Any] = {}  # what the folder that was listed last says of its files
@@ -246,9 +260,12 @@ class RemoteTree:
         if (state.size or 0) > MAX_TEXT:
             raise ValueError(f"{state.size:,} bytes is too much for captions")
         try:
-            return self.files.cat_file(path)
+            content = self.files.cat_file(path, 0, MAX_TEXT + 1)
         except Exception as error:  # as above
             raise OSError(told(error)) from None
+        if len(content) > MAX_TEXT:
+            raise ValueError(f"more than {MAX_TEXT:,} bytes is too much for captions")
+        return content
 
     def uri(self, path: str) -> str:
         """The URL."""
@@ -258,20 +275,61 @@ class RemoteTree:
 def open_url(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
 
+    An archive on the web is fetched first, with the guard of `data.fetch`: fsspec would ask any address.
+
     Raises:
-        CaptionError: its protocol needs a package.
-        ValueError: its protocol is unknown, or does not let itself be opened.
+        MissingPackageError: its protocol needs a package.
+        ValueError: its protocol is unknown, or does not let itself be opened; `FetchError` if it is not fetched.
     """
     from fsspec.core import url_to_fs  # only where there is a URL
 
+    shown, *chain = links(url)
+    inner = [link for link in links(url) if any(part in link.lower() for part in WEB)]
+    if inner and (inner != chain[-1:] or not inner[0].lower().startswith(WEB)):
+        raise ValueError(f"{without_secrets(url)} cannot be opened: a web address can only be a chain's last link")
+    download = _web_archive(inner[0]) if inner else None
     try:
-        return url_to_fs(url)
+        files, path = url_to_fs(url if download is None else "::".join([shown, *chain[:-1], str(download.path)]))
     except ImportError as error:
-        raise CaptionError(
-            f"{url} cannot be opened: {error}. s3:// needs `pip install s3fs`, gs:// gcsfs, az:// adlfs"
-        ) from None
+        missing = missing_package(url)
+        needs = f"{missing[0]}:// needs `pip install {missing[1]}`" if missing else str(error)
+        raise MissingPackageError(f"{without_secrets(url)} cannot be opened: {needs}") from None
     except Exception as error:  # credentials, an archive that is none: each file system has errors of its own
-        raise ValueError(f"{url} cannot be opened ({told(error)})") from None
+        raise ValueError(f"{without_secrets(url)} cannot be opened ({told(error)})") from None
+    if download is not None:
+        files.kinema_download = download  # its file is there as long as this
+        type(files).clear_instance_cache()  # else fsspec keeps every archive for ever
+    return files, path
+
+
+@functools.lru_cache(maxsize=2)
+def _web_archive(url: str) -> Download:
+    """An archive on the web, as a temporary file; remembered for the next of its members."""
+    return fetch(url, max_bytes=MAX_BYTES, max_seconds=MAX_SECONDS)
+
+
+def copy_file(files: Any, path: str, target: Path, most: int) -> None:
+    """Copy a file of an fsspec file system, at most `most` bytes of it: an archive may unpack to anything.
+
+    Raises:
+        TooLargeError: it has more.
+        Exception: each file system has errors of its own.
+    """
+    from fsspec.callbacks import Callback
+
+    class Bounded(Callback):
+        def set_size(self, size: int | None) -> None:
+            self._check(size or 0)
+
+        def relative_update(self, inc: int = 1) -> None:
+            self.value += inc
+            self._check(self.value)
+
+        def _check(self, size: int) -> None:
+            if size > most:
+                raise TooLargeError(f"it has more than {most / 1e6:,.4g} MB, the most that is taken")
+
+    files.get_file(path, str(target), callback=Bounded())
 
 
 def told(error: BaseException) -> str:

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import http.server
+import importlib
 import json
 import os
 import re
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pytest
 
 from kinema import write_video
-from kinema.captioner import ingest, probing
+from kinema.captioner import addresses, ingest, probing
 from kinema.captioner.commits import CaptionError, StageTable
 from kinema.captioner.engine import run_stage
 from kinema.captioner.listing import list_sources
@@ -363,7 +364,7 @@ def test_what_was_not_reached_is_tried_again_by_the_next_run_and_no_longer_after
 def test_a_full_disk_is_no_fault_of_a_file(tmp_path, memory, monkeypatch):
     memory.pipe("/v/a.mp4", b"x")
 
-    def full(*args):
+    def full(*args, **more):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(type(memory), "get_file", full)
@@ -430,3 +431,52 @@ def test_an_abandoned_listing_forgets_nothing(tmp_path):
     rows.close()
     assert (dataset / "stages" / "ingest" / "listed.txt").read_text() == before
     assert list((dataset / "sources").iterdir()) == []
+
+
+def test_archives_on_the_web_are_fetched_with_the_same_guard_and_once_for_all_members(
+    tmp_path, server, monkeypatch
+):
+    (tmp_path / "www").mkdir()
+    with zipfile.ZipFile(tmp_path / "www" / "v.zip", "w") as archive:
+        for name in ("a.mp4", "b.mp4"):
+            archive.write(small(tmp_path / name), name)
+    members = [f"zip://{name}.mp4::{server}/v.zip" for name in "ab"]
+    (tmp_path / "list.txt").write_text(
+        "\n".join([*members, f"simplecache://::{server}/v.zip", f"zip://{server}/a.mp4"])
+    )
+    rows = list(list_sources(str(tmp_path / "list.txt"), SETTINGS.ingest))
+    found = ingest.worker(tmp_path / "out", SETTINGS)(rows)
+    for row in found[:3]:
+        assert row["status"] == "quarantined" and "not on the public internet" in row["reason"], row
+    assert "only be a chain's last link" in found[3]["reason"] and Files.asked == []
+    monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
+    found = ingest.worker(tmp_path / "out", SETTINGS)(rows[:2])
+    assert [row["num_frames"] for row in found] == [6, 6] and Files.asked == ["/v.zip"]
+    assert [row["source_uri"] for row in found] == members
+    again = list_sources(f"zip://::{server}/v.zip", SETTINGS.ingest)
+    assert {row["source_uri"] for row in again} == {f"zip://{n}.mp4::{server}/v.zip" for n in "ab"}
+
+
+def test_a_member_that_unpacks_to_more_than_is_taken_is_set_aside(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "MAX_BYTES", 100_000)
+    with zipfile.ZipFile(tmp_path / "v.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.mp4", bytes(10**7))
+        archive.write(small(tmp_path / "a.mp4"), "a.mp4")
+    found = ingest.worker(tmp_path / "out", SETTINGS)(list(list_sources(str(tmp_path / "v.zip"), SETTINGS.ingest)))
+    assert [row["status"] for row in found] == ["ok", "quarantined"]
+    assert found[1]["reason"] == "it has more than 0.1 MB, the most that is taken"
+    assert len(list((tmp_path / "out" / "sources").iterdir())) == 1
+
+
+def test_a_protocol_whose_package_is_missing_costs_its_own_row_until_it_is_there(tmp_path, monkeypatch):
+    registry = importlib.import_module("fsspec.registry")  # fsspec has a mapping of the same name
+    monkeypatch.setitem(
+        registry.known_implementations, "s3", {"class": "no_such_s3fs.S3", "err": "Install s3fs to access S3"}
+    )
+    monkeypatch.setattr(addresses, "find_spec", lambda name: None)
+    monkeypatch.delitem(registry._registry, "s3", raising=False)
+    small(tmp_path / "a.mp4")
+    (tmp_path / "list.txt").write_text("s3://bucket/a.mp4\na.mp4\n")
+    rows = ingest.worker(tmp_path, SETTINGS)(list(list_sources(str(tmp_path / "list.txt"), SETTINGS.ingest)))
+    assert [row["status"] for row in rows] == ["unreached", "ok"]
+    assert "s3:// needs `pip install s3fs`" in rows[0]["reason"]

@@ -416,3 +416,31 @@ def test_looking_at_a_file_never_opens_it(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name in itertools.chain(["pipe", "gone", "x" * 300], ["a\0b"]):
         assert LocalTree().look(str(tmp_path / name)).problem
+
+
+def test_a_list_from_the_web_names_nothing_of_this_machine_and_a_list_from_here_may(memory, tmp_path):
+    put(tmp_path, "a.mp4")
+    here = [
+        f"file://{tmp_path}/a.mp4",
+        f"zip://a.mp4::{tmp_path}/v.zip",
+        f"simplecache://::file://{tmp_path}/a.mp4",
+    ]
+    here += [f"local://{tmp_path}/a.mp4", "zip://a.mp4", "git://.:main@a.mp4", f"x::file://{tmp_path}/v.zip"]
+    fine = [
+        "https://host/a.mp4",
+        "s3://bucket/a.mp4",
+        "zip://a.mp4::https://host/v.zip",
+        "b.mp4",
+        "memory://c.mp4",
+    ]
+    text = "".join(f"{line}\n" for line in [*here, *fine]).encode()
+    memory.pipe("/l/list.txt", text)
+    memory.pipe("/t/metadata.csv", b"path\n" + text)
+    rows = listed("memory://l/list.txt")
+    assert ["may not name" in row["reason"] for row in rows] == [True] * len(here) + [False] * len(fine)
+    assert not any(row["path"] for row in rows)
+    named = {row["source_uri"]: row["reason"] for row in listed("memory://t")}
+    assert all("may not name" in named[url] for url in here[:-1]) and not any(named[url] for url in fine[:3])
+    assert "no such file" in named[f"memory:///t/{here[-1]}"]
+    (tmp_path / "list.txt").write_bytes(text)
+    assert not any("may not name" in row["reason"] for row in listed(tmp_path / "list.txt"))
