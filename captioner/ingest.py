@@ -4,6 +4,7 @@ A file that could not be fetched for a reason that may pass has a row of status 
 under another key and so tries it again; the row of old is then of the past, as that of a changed file is.
 
 DATASET/sources/SHA256.mp4          what had to be fetched
+DATASET/.pending/ingest             while the stage runs: addresses with their secrets, which no table has
 DATASET/stages/ingest/listed.txt    keys of what SOURCE held when it was listed last
 """
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from ..data.fetch import FetchError, fetch
 from ..data.files import atomic_path
-from .addresses import WEB
+from .addresses import WEB, secrets_hidden, without_secrets
 from .claim import source_of
 from .commits import FULL, CaptionError, StageTable
 from .listing import list_sources
@@ -102,16 +103,16 @@ class _Ingest:
         try:
             if row["reason"]:
                 raise _Unusable(row["reason"])
-            path = Path(row["path"]) if row["path"] else self._fetched(row["source_uri"])
+            path = Path(row["path"]) if row["path"] else self._fetched(row["address"])
             facts = self._facts(path)
             start = row["start_s"] or 0.0
             if start >= facts["duration_s"]:
                 lasts = f"the video lasts {facts['duration_s']:.2f} s"
                 raise _Unusable(f"the part that is asked for begins at {start:.2f} s, and {lasts}")
         except _Unusable as error:
-            return unusable(row, str(error))[0]
+            return unusable(row, secrets_hidden(str(error), row["address"]))[0]
         except _Unreached as error:
-            told = f"not reached, the next run tries again: {error}"
+            told = f"not reached, the next run tries again: {secrets_hidden(str(error), row['address'])}"
             return _listed_columns(row) | {"status": "unreached", "reason": told}
         return _listed_columns(row) | facts | {"path": str(path), "status": "ok", "reason": None}
 
@@ -179,7 +180,8 @@ class _Ingest:
                 self.failed += 1
                 if self.failed >= MOST_FAILED:
                     raise CaptionError(
-                        f"{self.failed} files in a row could not be fetched, the last one {uri}: {error}. Check "
+                        f"{self.failed} files in a row could not be fetched, the last one {without_secrets(uri)}: "
+                        f"{secrets_hidden(str(error), uri)}. Check "
                         "the network, and give the same command again: it goes on where it stopped"
                     ) from None
                 raise _Unreached(f"{error} ({len(WAITS) + 1} attempts)") from None

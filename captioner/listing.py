@@ -16,7 +16,7 @@ from typing import Any
 from ..data.fetch import MAX_BYTES as MAX_TABLE
 from ..data.fetch import FetchError, fetch
 from ..data.manifest import SUFFIXES, ManifestError, iter_table
-from .addresses import WEB, is_local, links, strange_link
+from .addresses import WEB, is_local, links, secrets_hidden, strange_link, without_secrets
 from .commits import CaptionError
 from .settings import IngestSettings
 from .sidecars import SIDECARS, captions_of, clean, file_of, license_of, part_of, read_sidecar
@@ -305,14 +305,15 @@ def _row(settings: IngestSettings, uri: str, path: str, state: State, said: Row 
     license = said.get("license") or settings.license
     return {
         "source_key": digest("source", uri, state.size, state.stamp, state.problem, part, captions, license),
-        "source_uri": printable(uri),
+        "source_uri": printable(without_secrets(uri)),
+        "address": printable(uri),
         "path": path and printable(str(Path(path).absolute())),
         "bytes": state.size,
         "license": clean(license),
         "start_s": part[0],
         "end_s": part[1],
         "captions": captions,
-        "reason": printable(state.problem),
+        "reason": printable(secrets_hidden(state.problem, uri)),
     }
 
 

@@ -480,3 +480,24 @@ def test_a_protocol_whose_package_is_missing_costs_its_own_row_until_it_is_there
     rows = ingest.worker(tmp_path, SETTINGS)(list(list_sources(str(tmp_path / "list.txt"), SETTINGS.ingest)))
     assert [row["status"] for row in rows] == ["unreached", "ok"]
     assert "s3:// needs `pip install s3fs`" in rows[0]["reason"]
+
+
+def test_what_opens_an_address_is_in_no_row(tmp_path, server, monkeypatch):
+    monkeypatch.setenv("KINEMA_ALLOWED_HOSTS", "127.0.0.1")
+    small(tmp_path / "www" / "a.mp4")
+    at = server.replace("://", "://ann:hunter2@")
+    signed = ["a.mp4?v=1&X-Amz-Signature=hunter2&X-Amz-Credential=hunter2", "gone.mp4?token=hunter2"]
+    (tmp_path / "list.txt").write_text("".join(f"{at}/{name}\n" for name in signed))
+    listed = list(list_sources(str(tmp_path / "list.txt"), SETTINGS.ingest))
+    rows = pa.Table.from_pylist(ingest.worker(tmp_path, SETTINGS)(listed), SOURCES).to_pylist()
+    assert [row["source_uri"] for row in rows] == [f"{server}/a.mp4?v=1", f"{server}/gone.mp4"]
+    assert [row["status"] for row in rows] == ["ok", "quarantined"] and Files.asked == [
+        f"/{name}" for name in signed
+    ]
+    assert "hunter2" not in json.dumps(rows)
+    monkeypatch.setattr(ingest, "MOST_FAILED", 1)
+    Files.busy = 1000
+    (tmp_path / "list.txt").write_text(f"{at}/busy.mp4?sig=hunter2\n")
+    with pytest.raises(CaptionError) as raised:
+        ingested(tmp_path / "list.txt", tmp_path / "out")
+    assert "hunter2" not in str(raised.value)

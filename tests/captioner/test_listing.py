@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from kinema.captioner import walking
+from kinema.captioner.addresses import secrets_hidden, without_secrets
 from kinema.captioner.commits import CaptionError
 from kinema.captioner.listing import list_sources
 from kinema.captioner.settings import IngestSettings
@@ -444,3 +445,26 @@ def test_a_list_from_the_web_names_nothing_of_this_machine_and_a_list_from_here_
     assert "no such file" in named[f"memory:///t/{here[-1]}"]
     (tmp_path / "list.txt").write_bytes(text)
     assert not any("may not name" in row["reason"] for row in listed(tmp_path / "list.txt"))
+
+
+@pytest.mark.parametrize(
+    "url, shown",
+    [
+        ("https://u:p@h/a.mp4?x=1&sig=s&y=2#f", "https://h/a.mp4?x=1&y=2#f"),
+        ("https://h/a b.mp4?Token=s", "https://h/a b.mp4"),
+        ("zip://m?key=1.mp4::http://t@h/v.zip?%73ignature=s", "zip://m?key=1.mp4::http://h/v.zip"),
+        ("https://h/a@b.mp4?monkey=1", "https://h/a@b.mp4?monkey=1"),
+        ("abfs://box@account.dfs.core.windows.net/a.mp4?sig=s", "abfs://box@account.dfs.core.windows.net/a.mp4"),
+        ("/videos/what?token=1.mp4", "/videos/what?token=1.mp4"),
+        ("s3://b/a.mp4?versionId=3&X-Amz-Security-Token=s", "s3://b/a.mp4?versionId=3"),
+    ],
+)
+def test_addresses_are_shown_without_what_opens_them(url, shown):
+    assert without_secrets(url) == shown == without_secrets(shown)
+    assert secrets_hidden(f"it said {url}: 403", url) == f"it said {shown}: 403"
+
+
+@given(st.text(st.characters(exclude_characters="&#:\n", exclude_categories=["Cs"]), min_size=1))
+def test_whatever_a_signature_holds_is_not_shown(secret):
+    url = f"https://host/a.mp4?page=2&X-Goog-Signature=~{secret}"
+    assert without_secrets(url) == "https://host/a.mp4?page=2"
