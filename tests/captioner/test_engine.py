@@ -25,6 +25,7 @@ from kinema.captioner.commits import (
 from kinema.captioner.engine import open_engine, run_stage
 from kinema.captioner.pending import Pending
 from kinema.captioner.settings import CaptionSettings, RunSettings
+from kinema.captioner.stage import nothing_to_tell
 from kinema.captioner.workers import Job, WorkerProcess, do_batch
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path
@@ -34,6 +35,7 @@ from toy_stages import (
     SQUARES,
     SQUARES_STAGE,
     calls,
+    list_numbers_twice,
     prepare,
     refuse,
 )
@@ -79,14 +81,8 @@ def test_stages_in_threads_share_one_worker_and_tell_what_they_cost(tmp_path, ca
 
 def test_rows_with_the_same_key_are_done_once(tmp_path):
     prepare(tmp_path, 6)
-    doubled = replace(NUMBERS_STAGE, inputs=twice)
+    doubled = replace(NUMBERS_STAGE, inputs=list_numbers_twice)
     assert run_stage(doubled, tmp_path, settings()).done.inputs == 6
-
-
-def twice(dataset, settings):
-    for row in NUMBERS_STAGE.inputs(dataset, settings):
-        yield row
-        yield row
 
 
 def test_input_is_streamed_and_only_batches_in_flight_are_in_memory(tmp_path):
@@ -139,7 +135,9 @@ def test_a_batch_of_which_some_rows_were_committed_alone_doubles_none(tmp_path):
 
 def test_a_stage_says_itself_what_becomes_of_a_row_that_crashes(tmp_path):
     prepare(tmp_path, 3, crash=[1])
-    stage = replace(NUMBERS_STAGE, schema=SQUARES, failed=refuse, worker=NUMBERS_STAGE.worker, tell=no_figures)
+    stage = replace(
+        NUMBERS_STAGE, schema=SQUARES, failed=refuse, worker=NUMBERS_STAGE.worker, tell=nothing_to_tell
+    )
     run_stage(stage, tmp_path, settings())
     assert [row["square"] for row in rows_of(tmp_path, schema=SQUARES) if row["square"]] == [-1]
     prepare(tmp_path / "other", 3, crash=[1])
@@ -148,10 +146,6 @@ def test_a_stage_says_itself_what_becomes_of_a_row_that_crashes(tmp_path):
     records = list(StageTable(tmp_path / "other", "numbers", SQUARES).records())
     (aside,) = [each for record in records for each in record.get("set_aside", [])]
     assert aside["input"] == "n00001" and "SIGSEGV" in aside["reason"]
-
-
-def no_figures(rows, settings):
-    return {}
 
 
 def test_a_process_that_dies_after_its_commit_leaves_no_row_twice(tmp_path, monkeypatch):
