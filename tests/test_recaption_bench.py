@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from accelerate.state import AcceleratorState
 
 BENCH = Path(__file__).parents[1] / "bench"
 TOY = [
@@ -74,7 +75,15 @@ def test_differences_leave_out_chance_alone(bench):
     assert 0.15 < low < value < high < 0.35
 
 
-def test_whole_bench_runs_and_goes_on(bench, tmp_path, monkeypatch):
+@pytest.fixture
+def own_accelerator():
+    """The bench trains in another precision than the tests before and after it."""
+    AcceleratorState._reset_state(reset_partial_state=True)
+    yield
+    AcceleratorState._reset_state(reset_partial_state=True)
+
+
+def test_whole_bench_runs_and_goes_on(bench, own_accelerator, tmp_path, monkeypatch):
     recaption = bench[0]
     command = ["--out", str(tmp_path / "run"), "--clips", "60", "--prompts", "3", "--seeds", "1", "--jobs", "1"]
     command += ["--arms", "b", "d"]
