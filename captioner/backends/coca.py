@@ -13,11 +13,14 @@ from typing import Any
 import torch
 from einops import rearrange
 
-from ...conditioner.captioner import ContrastiveCaptioner
+from ...conditioner.captioner import ContrastiveCaptioner, Level
 from ...conditioner.vision import select_frames
 from ..facts import FactsError, facts_of_diorama
 from .base import PROSE, Answer, Request, fingerprint, shown
 from .packaged import PACKAGED_NAME, checked
+
+# Our captioner's own name of each level.
+SPOKEN: dict[str, Level] = {"structured": "facts", "short": "short", "medium": "medium", "dense": "dense"}
 
 
 class CaptionerBackend:
@@ -84,12 +87,7 @@ class CaptionerBackend:
             if id(request.frames) not in seen:
                 seen[id(request.frames)] = self._see(request)
         tokens = torch.cat([seen[id(request.frames)] for request in requests])  # (B, Q, D)
-        texts = self.captioner.caption_tokens(
-            tokens,
-            "facts" if level == "structured" else level,  # type: ignore[arg-type]
-            self.top_p if drawn else None,
-            generator,
-        )
+        texts = self.captioner.caption_tokens(tokens, SPOKEN[level], self.top_p if drawn else None, generator)
         sizes = [int(row.sum()) for row in self.captioner.tokenize(texts).attention_mask]
         return texts, sizes
 

@@ -11,6 +11,7 @@ scores the clip as a whole against the longest runs of sentences that fit its co
 """
 
 import threading
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,12 +32,14 @@ PACKAGED_LEAST = 0.4  # similarity; of true captions of its world under 1 % have
 NO_LEAST = -1.0  # of scorers whose scale is not known
 
 
-class _Scores:
+class _Scores(ABC):
+    @abstractmethod
     def similarity(self, frames: "ClipFrames", texts: list[str]) -> np.ndarray:
-        raise NotImplementedError
+        """Cosines (T or 1, N) of frames, or of the clip as a whole, and texts."""
 
+    @abstractmethod
     def pieces(self, text: str) -> list[str]:
-        raise NotImplementedError
+        """The parts of a text that are scored one by one."""
 
     def score(self, frames: "ClipFrames", text: str) -> tuple[float, float]:
         """Mean over pieces, and the worst piece, each at its best frame. Blank texts have NaN."""
