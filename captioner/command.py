@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..configs.load import ConfigError
-from .claim import check_dataset, is_dataset, load_settings, settings_of, source_of
-from .commits import CaptionError
+from .engine.claim import check_dataset, is_dataset, load_settings, settings_of, source_of
+from .engine.commits import CaptionError
 from .flow import STAGES, run_all, run_one, stages
 from .settings import CaptionSettings
 from .summary import lines, other_backends, summarise
@@ -134,9 +134,9 @@ def _view(args: argparse.Namespace, words: list[str], overrides: list[str]) -> N
     if overrides:
         raise CaptionError(f"{name} takes no settings: {' '.join(overrides)}")
     if name == "report":
-        from .report import command as show
+        from .report.write import command as show
     else:
-        from .review import command as show
+        from .review.screen import command as show
     show(args)
 
 

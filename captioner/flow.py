@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from .claim import (
+from .addresses import without_secrets
+from .captions.cost import check_budget
+from .engine.claim import (
     check_dataset,
     check_source,
     claim,
@@ -19,31 +21,31 @@ from .claim import (
     models_of,
     refusal,
     settings_of,
+    shown_source,
     source_of,
     values_of,
     write_claim,
 )
-from .commits import WHOLE, CaptionError, Fence, StageTable, begin_run, explained_if_full, only_writer
-from .cost import check_budget
-from .engine import StageReport, open_engine
-from .ingest import listed_keys
+from .engine.commits import WHOLE, CaptionError, Fence, StageTable, begin_run, explained_if_full, only_writer
+from .engine.local import StageReport, open_engine
+from .engine.workers import Receipt
+from .ingest.stage import listed_keys
 from .settings import CaptionSettings
 from .stage import Stage, WholeStage
 from .tables import digest
-from .workers import Receipt
 
 Stages = Sequence[Stage | WholeStage]
 
 # Name of each stage, the module with its STAGE, and the section of the settings that decides its rows.
 STAGES = {
-    "ingest": (".ingest", "ingest"),
-    "shots": (".shots", "shots"),
+    "ingest": (".ingest.stage", "ingest"),
+    "shots": (".shots.stage", "shots"),
     "signals": (".signals.stage", "signals"),
-    "filters": (".filters", "filters"),
-    "captions": (".writing", "captions"),
+    "filters": (".filters.stage", "filters"),
+    "captions": (".captions.stage", "captions"),
     "checks": (".checks.stage", "checks"),
-    "media": (".media", "dataset"),
-    "dataset": (".publish", "dataset"),
+    "media": (".publish.media", "dataset"),
+    "dataset": (".publish.stage", "dataset"),
 }
 
 
@@ -158,7 +160,7 @@ def _run(
             else:
                 reports.append(_run_whole(stage, chosen[:index], dataset, settings, fence, always))
             if stage.name == "ingest" and not _table(dataset, stage).parts():
-                raise CaptionError(f"{source_of(dataset)} holds no video")
+                raise CaptionError(f"{shown_source(dataset)} holds no video")
     return reports
 
 
@@ -208,4 +210,6 @@ def _place(name: str, chosen: Stages) -> int:
 def _check_same_source(dataset: Path, source: str) -> None:
     """Before anything is forgotten."""
     if source_of(dataset) != source:
-        raise CaptionError(f"{dataset} is made from {source_of(dataset)}, and not from {source}")
+        raise CaptionError(
+            f"{dataset} is made from {shown_source(dataset)}, and not from {without_secrets(source)}"
+        )

@@ -87,9 +87,7 @@ class WritingSettings(Section):
     retry_temperature: float = Field(default=0.7, gt=0)
     top_p: float = Field(default=0.9, gt=0, le=1)
     max_tokens: int = Field(default=512, gt=0)
-    attempts: int = Field(
-        default=3, gt=0
-    )  # a caption that fails its checks is written anew, at most so often in all
+    attempts: int = Field(default=3, gt=0)  # at writing a caption until it passes its checks
     seed: int = 0
 
 

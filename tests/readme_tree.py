@@ -10,17 +10,20 @@ ORDER = ("cli.py", "app.py", "speedrun.py", "doctor.py", "configs", "data", "dat
 
 
 def tree() -> str:
-    """One line a file."""
+    """One line a file; of folders that are not in ORDER, one line each."""
     lines = []
     for place in ORDER:
         path = CHECKOUT / place
         if path.is_file():
-            lines.append(f"{place:<22}{_first_line(path)}")
+            lines.append(f"{place:<26}{_first_line(path)}")
             continue
         package = path / "__init__.py"
-        lines.append(f"{place + '/':<22}{_first_line(package) if package.exists() else ''}".rstrip())
+        lines.append(f"{place + '/':<26}{_first_line(package) if package.exists() else ''}".rstrip())
         files = sorted(file for file in path.glob("*.py") if file != package)
-        lines += [f"  {file.name:<20}{_first_line(file)}" for file in files]
+        lines += [f"  {file.name:<23} {_first_line(file)}" for file in files]
+        folders = sorted(path.glob("*/__init__.py"))
+        lines += [f"  {file.parent.name + '/':<23} {_first_line(file)}" for file in folders
+                  if f"{place}/{file.parent.name}" not in ORDER]  # fmt: skip
     return "\n".join(lines)
 
 

@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from ..commits import CaptionError
-from ..cost import Meter
+from ..captions.cost import Meter
+from ..engine.commits import CaptionError
 from ..settings import CaptionSettings
 from .base import Answer, Backend, Request, fingerprint, shown
 

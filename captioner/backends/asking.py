@@ -5,7 +5,7 @@ import json
 from string import Template
 from typing import Any
 
-from ..facts import FIELDS, FactsError, find_object, parse_facts, to_json
+from ..captions.facts import FIELDS, FactsError, find_object, parse_facts, to_json
 from .base import Answer, Request, prompt, sha
 
 STRUCTURED = ("structured",)

@@ -11,11 +11,11 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from ..facts import Facts
+from ..captions.facts import Facts
 from ..tables import Row
 
 if TYPE_CHECKING:
-    from ..frames import ClipFrames
+    from ..shots.frames import ClipFrames
 
 PROSE = ("short", "medium", "dense")  # levels that are derived from the facts
 AnswerStatus = Literal["success", "truncated", "blocked", "error", "skipped"]
@@ -71,8 +71,8 @@ class Backend(Protocol):
 
 @cache
 def prompt(name: str) -> str:
-    """The template `captioner/prompts/NAME.txt`."""
-    return (files("kinema.captioner") / "prompts" / f"{name}.txt").read_text(encoding="utf-8")
+    """The template `captioner/captions/prompts/NAME.txt`."""
+    return (files("kinema.captioner.captions") / "prompts" / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def sha(name: str) -> str:

@@ -22,8 +22,8 @@ from typing import Any, Literal
 
 import httpx
 
-from ..commits import CaptionError
-from ..cost import Meter
+from ..captions.cost import Meter
+from ..engine.commits import CaptionError
 from ..settings import RunSettings
 
 LONGEST_WAIT = 60.0  # seconds between two tries, where the server does not say

@@ -15,7 +15,7 @@ from einops import rearrange
 
 from ...conditioner.captioner import ContrastiveCaptioner, Level
 from ...conditioner.vision import select_frames
-from ..facts import FactsError, facts_of_diorama
+from ..captions.facts import FactsError, facts_of_diorama
 from .base import PROSE, Answer, Request, fingerprint, shown
 from .packaged import PACKAGED_NAME, checked
 

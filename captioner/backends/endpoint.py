@@ -14,8 +14,8 @@ from typing import Any
 
 from PIL import Image
 
-from ..commits import CaptionError
-from ..cost import Meter, picture_tokens
+from ..captions.cost import Meter, picture_tokens
+from ..engine.commits import CaptionError
 from ..settings import RunSettings
 from .asking import prompt_sha, read_answer, schema_of, seconds_of, words_of
 from .base import Answer, Request

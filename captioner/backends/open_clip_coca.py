@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from ...conditioner.decoding import decode
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 from .base import Answer, Request, fingerprint, shown
 
 LOCAL = "local-dir:"

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 
 PACKAGED = Path(__file__).parents[2] / "pipeline" / "default" / "captioner"
 PACKAGED_NAME = "kinema/default"  # in rows, wherever the package is installed

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 from .asking import prompt_sha, read_answer, seconds_of, words_of
 from .base import Answer, Request, fingerprint, shown
 

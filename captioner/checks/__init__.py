@@ -1,1 +1,1 @@
-"""What a caption must pass before it is believed: form, grounding in its facts, agreement with pixels, domain."""
+"""Stage 6, `checks`: what a caption must pass before it is believed, held against facts, pixels and domain."""

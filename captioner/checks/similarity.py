@@ -19,13 +19,13 @@ import numpy as np
 import torch
 from einops import rearrange
 
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 from ..settings import CaptionSettings
 from .sentences import split_to_fit
 from .verdict import Scorer
 
 if TYPE_CHECKING:
-    from ..frames import ClipFrames
+    from ..shots.frames import ClipFrames
 
 MAX_FRAMES = 8  # scored a clip, evenly spaced
 PACKAGED_LEAST = 0.4  # similarity; of true captions of its world under 1 % have less

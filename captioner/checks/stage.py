@@ -16,9 +16,9 @@ import pyarrow as pa
 from tqdm import tqdm
 
 from ...data.video_io import VideoError
-from ..commits import StageTable
-from ..frames import read_clip
+from ..engine.commits import StageTable
 from ..settings import CaptionSettings
+from ..shots.frames import read_clip
 from ..stage import WholeStage
 from ..tables import CAPTIONS, CHECKED, SHOTS, Row
 from .domain import Domain, features_of, open_domain

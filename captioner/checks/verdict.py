@@ -12,7 +12,7 @@ from .grounding import ungrounded
 from .wording import is_cut_off, is_refusal, repetition, wording_problems, words_of
 
 if TYPE_CHECKING:
-    from ..frames import ClipFrames
+    from ..shots.frames import ClipFrames
 
 AS_LONG = 0.8  # a dense caption may say the same in this share of the words; true ones of Diorama: 0.91 and more
 

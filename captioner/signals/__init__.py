@@ -1,1 +1,1 @@
-"""Scores of clips: what the filters select by."""
+"""Stage 3, `signals`: scores of clips, which the filters select by."""

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from ...conditioner.captioner import ContrastiveCaptioner
 from ..backends.packaged import PACKAGED
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 
 Embed = Callable[[np.ndarray, float], np.ndarray]  # (frames uint8 (T, H, W, 3), their rate) -> float32 (E,), unit
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...data.video_io import FrameTime
 from ...data.video_times import evenly
-from ..frames import clip_times, read_frames
+from ..shots.frames import clip_times, read_frames
 
 DETAIL = 640  # pixels of the long side that sharpness and text are looked at in
 PAIRS = 8  # of neighbours, for motion

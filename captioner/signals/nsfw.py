@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 
 UNSAFE = ("nsfw", "unsafe", "porn", "hentai", "sexy", "explicit")  # words of labels that count
 LOOKS = 4  # frames of a clip

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from ...data.video_io import VideoError
-from ..current import clips
+from ..ingest.current import clips
 from ..settings import CaptionSettings
 from ..stage import Stage, Work
 from ..tables import SIGNALS, Row

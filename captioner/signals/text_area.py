@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import cv2
 import numpy as np
 
-from ..commits import CaptionError
+from ..engine.commits import CaptionError
 
 INSTALL = "signals.text=true needs an OCR that is not installed here: pip install 'kinema[ocr]'"
 SURE = 0.6  # probability from which on what was read is kept

@@ -10,8 +10,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 
 def main(which, source, dataset, *overrides):
-    from kinema.captioner import claim, flow
-    from kinema.captioner.claim import load_settings
+    from kinema.captioner import flow
+    from kinema.captioner.engine import claim
+    from kinema.captioner.engine.claim import load_settings
     from kinema.captioner.flow import run_all
 
     only = None

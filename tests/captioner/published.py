@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
-from kinema.captioner import media, publish
-from kinema.captioner.commits import StageTable
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.publish import media
+from kinema.captioner.publish import stage as publish
 from kinema.captioner.settings import CaptionSettings, DatasetSettings
 from kinema.captioner.tables import (
     CAPTIONS,

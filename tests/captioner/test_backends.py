@@ -17,11 +17,11 @@ from kinema.captioner.backends.base import fingerprint, sha
 from kinema.captioner.backends.coca import CaptionerBackend
 from kinema.captioner.backends.open_clip_coca import OpenClipBackend
 from kinema.captioner.backends.transformers_vlm import TransformersBackend, dated
-from kinema.captioner.commits import CaptionError
-from kinema.captioner.densify import open_densifier
-from kinema.captioner.facts import Facts, to_json
-from kinema.captioner.frames import ClipFrames
+from kinema.captioner.captions.densify import open_densifier
+from kinema.captioner.captions.facts import Facts, to_json
+from kinema.captioner.engine.commits import CaptionError
 from kinema.captioner.settings import CaptionSettings
+from kinema.captioner.shots.frames import ClipFrames
 from kinema.conditioner.tokenizer import train_tokenizer
 
 sys.path.insert(0, str(Path(__file__).parent))

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema import ContrastiveCaptioner
+from kinema.captioner.captions.facts import facts_of_diorama, parse_facts
 from kinema.captioner.checks.agreement import camera_claims, camera_problems, colour_problems
 from kinema.captioner.checks.grounding import ungrounded
 from kinema.captioner.checks.sentences import split_sentences, split_to_fit
@@ -23,10 +24,9 @@ from kinema.captioner.checks.wording import (
     without_preamble,
     wording_problems,
 )
-from kinema.captioner.commits import CaptionError
-from kinema.captioner.facts import facts_of_diorama, parse_facts
-from kinema.captioner.frames import ClipFrames
+from kinema.captioner.engine.commits import CaptionError
 from kinema.captioner.settings import CaptionSettings, CheckSettings
+from kinema.captioner.shots.frames import ClipFrames
 from kinema.conditioner.corpus import fact_text
 from kinema.conditioner.tokenizer import train_tokenizer
 from kinema.data.diorama import captions, sample_scene

@@ -6,11 +6,15 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from kinema import write_video
-from kinema.captioner import filters, ingest, publish, shots, writing
 from kinema.captioner.backends.base import Answer
-from kinema.captioner.commits import StageTable
-from kinema.captioner.current import clip_ids, clips, range_key
+from kinema.captioner.captions import stage as writing
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.filters import stage as filters
+from kinema.captioner.ingest import stage as ingest
+from kinema.captioner.ingest.current import clip_ids, clips, range_key
+from kinema.captioner.publish import stage as publish
 from kinema.captioner.settings import CaptionSettings
+from kinema.captioner.shots import stage as shots
 from kinema.captioner.tables import CAPTIONS, FILTERED, SHOTS, SIGNALS, SOURCES, digest
 
 

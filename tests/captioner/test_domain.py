@@ -11,9 +11,9 @@ from kinema.captioner.backends.base import fingerprint
 from kinema.captioner.backends.packaged import PACKAGED as CAPTIONER
 from kinema.captioner.checks import domain, stage
 from kinema.captioner.checks.domain import PACKAGED, Domain, calibrate, features_of, fit, levels_known, open_domain
-from kinema.captioner.commits import StageTable
-from kinema.captioner.frames import read_clip
+from kinema.captioner.engine.commits import StageTable
 from kinema.captioner.settings import CaptionSettings, CheckSettings
+from kinema.captioner.shots.frames import read_clip
 from kinema.captioner.tables import CAPTIONS, CHECKED, SHOTS, caption_id
 from kinema.conditioner.tokenizer import train_tokenizer
 from kinema.data.diorama import VOCABULARY, DioramaDataset

@@ -19,11 +19,20 @@ from kinema.captioner.backends import Request, calling, open_backend
 from kinema.captioner.backends.base import prompt
 from kinema.captioner.backends.calling import EndpointDown, EndpointRefused
 from kinema.captioner.backends.endpoint import EndpointBackend
-from kinema.captioner.commits import CaptionError, StageTable
-from kinema.captioner.cost import LEDGER, BudgetExceeded, Meter, cost, densifier_run, estimate, price, spent_on
-from kinema.captioner.facts import Facts, Subject
-from kinema.captioner.frames import ClipFrames
+from kinema.captioner.captions.cost import (
+    LEDGER,
+    BudgetExceeded,
+    Meter,
+    cost,
+    densifier_run,
+    estimate,
+    price,
+    spent_on,
+)
+from kinema.captioner.captions.facts import Facts, Subject
+from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.settings import CaptionSettings, RunSettings
+from kinema.captioner.shots.frames import ClipFrames
 from kinema.captioner.summary import lines, summarise
 from kinema.captioner.tables import CAPTIONS
 

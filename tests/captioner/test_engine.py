@@ -12,8 +12,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from kinema.captioner import workers
-from kinema.captioner.commits import (
+from kinema.captioner.engine import workers
+from kinema.captioner.engine.commits import (
     CaptionError,
     DiskFullError,
     StageTable,
@@ -22,11 +22,11 @@ from kinema.captioner.commits import (
     current_run,
     only_writer,
 )
-from kinema.captioner.engine import open_engine, run_stage
-from kinema.captioner.pending import Pending
+from kinema.captioner.engine.local import open_engine, run_stage
+from kinema.captioner.engine.pending import Pending
+from kinema.captioner.engine.workers import Job, WorkerProcess, do_batch
 from kinema.captioner.settings import CaptionSettings, RunSettings
 from kinema.captioner.stage import nothing_to_tell
-from kinema.captioner.workers import Job, WorkerProcess, do_batch
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path
 from toy_stages import (
@@ -277,7 +277,9 @@ def test_a_full_disk_is_a_clear_error_and_the_run_goes_on_when_there_is_room(tmp
         original(handle)
 
     monkeypatch.setattr(os, "fsync", fsync)
-    monkeypatch.setattr("kinema.captioner.engine.begin_run", lambda dataset: begin_run_quietly(dataset, original))
+    monkeypatch.setattr(
+        "kinema.captioner.engine.local.begin_run", lambda dataset: begin_run_quietly(dataset, original)
+    )
     with pytest.raises(DiskFullError, match="make room, then give the same command again"):
         run_stage(SQUARES_STAGE, tmp_path, settings(workers=1))
     monkeypatch.undo()

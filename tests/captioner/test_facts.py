@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.captioner.facts import (
+from kinema.captioner.captions.facts import (
     FIELDS,
     Facts,
     FactsError,

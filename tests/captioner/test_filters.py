@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.captioner.commits import StageTable
-from kinema.captioner.duplicates import FAR, UNLIKE, find_groups
-from kinema.captioner.filters import STAGE, THRESHOLDS, read_scores, unmeasured
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.filters.duplicates import FAR, UNLIKE, find_groups
+from kinema.captioner.filters.stage import STAGE, THRESHOLDS, read_scores, unmeasured
 from kinema.captioner.settings import CaptionSettings, FilterSettings
 from kinema.captioner.tables import SHOTS, SIGNALS
 

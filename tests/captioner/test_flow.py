@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from kinema.captioner import flow
-from kinema.captioner.claim import check_source, claim, load_settings, settings_of, source_of
 from kinema.captioner.command import shortcuts
-from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.engine.claim import check_source, claim, load_settings, settings_of, source_of
+from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.flow import STAGES, run_all, run_one
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.stage import Stage

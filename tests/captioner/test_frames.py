@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema import write_video
-from kinema.captioner.frames import fitted, read_clip
+from kinema.captioner.shots.frames import fitted, read_clip
 from kinema.data.video_io import VideoError, VideoRangeError, frame_times, iter_stills, iter_video
 from kinema.data.video_times import FrameTime, evenly
 
@@ -69,7 +69,7 @@ def test_a_clip_far_into_a_file_is_the_same_with_and_without_jumps(tmp_path, wri
     path = write_at(tmp_path / "gop.mp4", frames, range(160), Fraction(1, 25), gop=20)
     row = {"path": path, "start_s": 1.4, "end_s": 6.0}
     plain = read_clip(row, 6)
-    monkeypatch.setattr("kinema.captioner.frames.WORTH_A_JUMP", 2)
+    monkeypatch.setattr("kinema.captioner.shots.frames.WORTH_A_JUMP", 2)
     jumped = read_clip(row, 6)
     assert jumped.pts == plain.pts
     np.testing.assert_array_equal(jumped.frames, plain.frames)

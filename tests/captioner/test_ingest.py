@@ -23,15 +23,17 @@ import pyarrow as pa
 import pytest
 
 from kinema import write_video
-from kinema.captioner import addresses, ingest, probing
-from kinema.captioner.commits import CaptionError, StageTable
-from kinema.captioner.engine import run_stage
-from kinema.captioner.listing import list_sources
-from kinema.captioner.measuring import measure
-from kinema.captioner.probing import Prober
+from kinema.captioner import addresses
+from kinema.captioner.engine.commits import CaptionError, StageTable
+from kinema.captioner.engine.local import run_stage
+from kinema.captioner.ingest import probing
+from kinema.captioner.ingest import stage as ingest
+from kinema.captioner.ingest.listing import list_sources
+from kinema.captioner.ingest.measuring import measure
+from kinema.captioner.ingest.probing import Prober
+from kinema.captioner.ingest.walking import printable
 from kinema.captioner.settings import CaptionSettings, RunSettings
 from kinema.captioner.tables import SOURCES
-from kinema.captioner.walking import printable
 from kinema.data.video_io import VideoWarning, iter_video, read_video
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -40,7 +42,7 @@ from hostile import remux, salt
 SETTINGS = CaptionSettings()
 SERVED = """
 import ctypes, os, signal
-from kinema.captioner import probing
+from kinema.captioner.ingest import probing
 measured = probing.measure
 def measure(path, max_hours):
     if "hang" in path.name:

@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kinema import write_video
-from kinema.captioner.claim import load_settings
-from kinema.captioner.commits import DiskFullError, StageTable
+from kinema.captioner.engine.claim import load_settings
+from kinema.captioner.engine.commits import DiskFullError, StageTable
 from kinema.captioner.flow import STAGES, run_all
 from kinema.captioner.stage import Stage
 from kinema.captioner.tables import ONLY_THIS_RUN

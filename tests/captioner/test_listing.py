@@ -14,13 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinema.captioner import walking
 from kinema.captioner.addresses import secrets_hidden, without_secrets
-from kinema.captioner.commits import CaptionError
-from kinema.captioner.listing import list_sources
+from kinema.captioner.engine.commits import CaptionError
+from kinema.captioner.ingest import walking
+from kinema.captioner.ingest.listing import list_sources
+from kinema.captioner.ingest.sidecars import texts
+from kinema.captioner.ingest.walking import LocalTree
 from kinema.captioner.settings import IngestSettings
-from kinema.captioner.sidecars import texts
-from kinema.captioner.walking import LocalTree
 
 
 def listed(source, dataset=None, **options):

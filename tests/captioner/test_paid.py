@@ -12,11 +12,11 @@ import numpy as np
 import pytest
 
 from kinema import write_video
-from kinema.captioner import writing
 from kinema.captioner.backends.calling import EndpointDown
-from kinema.captioner.commits import StageTable
-from kinema.captioner.cost import BudgetExceeded
-from kinema.captioner.engine import run_stage
+from kinema.captioner.captions import stage as writing
+from kinema.captioner.captions.cost import BudgetExceeded
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.engine.local import run_stage
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import CAPTIONS, FILTERED, SHOTS
 
@@ -29,9 +29,9 @@ PATIENCE = 120  # seconds, for a machine that is busy
 RUN = """
 import sys
 from pathlib import Path
-from kinema.captioner.engine import run_stage
+from kinema.captioner.engine.local import run_stage
 from kinema.captioner.settings import CaptionSettings
-from kinema.captioner.writing import STAGE
+from kinema.captioner.captions.stage import STAGE
 run_stage(STAGE, sys.argv[1], CaptionSettings.model_validate_json(sys.argv[2]))
 """
 

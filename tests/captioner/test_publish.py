@@ -16,12 +16,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from kinema.captioner import media, publish
-from kinema.captioner.card import public_settings
-from kinema.captioner.commits import StageTable
-from kinema.captioner.media import cut_clip, frame_rate
-from kinema.captioner.ordering import beside, in_order
-from kinema.captioner.publish import features
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.engine.ordering import beside, in_order
+from kinema.captioner.publish import media
+from kinema.captioner.publish import stage as publish
+from kinema.captioner.publish.card import public_settings
+from kinema.captioner.publish.media import cut_clip, frame_rate
+from kinema.captioner.publish.stage import features
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import CAPTIONS, CHECKED, CLIPS, LEVELS, MEDIA
 from kinema.data.video_io import probe, read_video, write_video
@@ -275,7 +276,7 @@ def test_what_cannot_be_cut_is_quarantined_and_a_finished_file_is_kept(tmp_path)
 
 
 def test_sorting_on_disk_is_sorting(tmp_path, monkeypatch):
-    monkeypatch.setattr("kinema.captioner.ordering.HELD", 7)
+    monkeypatch.setattr("kinema.captioner.engine.ordering.HELD", 7)
     names = [f"{(k * 37) % 101:03d}" for k in range(101)]
     rows = [{"caption_id": name, "status": "success"} for name in names]
     found = list(in_order(iter(rows), CHECKED, lambda row: row["caption_id"], tmp_path))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from kinema.captioner.commits import CaptionError, StageTable, only_writer
-from kinema.captioner.engine import open_engine
+from kinema.captioner.engine.commits import CaptionError, StageTable, only_writer
+from kinema.captioner.engine.local import open_engine
 from kinema.captioner.settings import CaptionSettings, RunSettings
 
 ray = pytest.importorskip("ray")

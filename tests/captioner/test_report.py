@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema import write_video
-from kinema.captioner.commits import StageTable
-from kinema.captioner.filters import STAGE as FILTERS
-from kinema.captioner.page import histogram, shown
-from kinema.captioner.report import command, report, write_report
-from kinema.captioner.report_captions import read_captions
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.filters.stage import STAGE as FILTERS
+from kinema.captioner.report.captions import read_captions
+from kinema.captioner.report.page import histogram, shown
+from kinema.captioner.report.write import command, report, write_report
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import CAPTIONS, CHECKED, FILTERED, SHOTS, SIGNALS, SOURCES
 

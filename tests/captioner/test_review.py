@@ -15,10 +15,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinema.captioner import review as screen
-from kinema.captioner.commits import CaptionError
-from kinema.captioner.review import Previews, build_review, captions_html, launch_options
-from kinema.captioner.reviews import Filter, Reviews, describe
+from kinema.captioner.engine.commits import CaptionError
+from kinema.captioner.review import screen
+from kinema.captioner.review.reviews import Filter, Reviews, describe
+from kinema.captioner.review.screen import Previews, build_review, captions_html, launch_options
 from kinema.captioner.tables import CAPTIONS
 from kinema.data.captioned import captioned_rows, review_files
 from kinema.data.video_io import probe

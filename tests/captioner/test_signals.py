@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from kinema import write_video
-from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.signals import measures, text_area
 from kinema.captioner.signals.colours import COLOURS, colour_shares

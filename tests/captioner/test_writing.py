@@ -9,12 +9,14 @@ import pyarrow as pa
 import pytest
 
 from kinema import write_video
-from kinema.captioner import writing
 from kinema.captioner.backends import open_backend
 from kinema.captioner.backends.base import PROSE, Answer, sha
+from kinema.captioner.captions import writing
+from kinema.captioner.captions.facts import Facts, Subject, to_text
+from kinema.captioner.captions.stage import STAGE
+from kinema.captioner.captions.writing import Writer
 from kinema.captioner.checks.verdict import Verdict
-from kinema.captioner.commits import StageTable
-from kinema.captioner.facts import Facts, Subject, to_text
+from kinema.captioner.engine.commits import StageTable
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import (
     CAPTION_STATUSES,
@@ -25,7 +27,6 @@ from kinema.captioner.tables import (
     SIGNALS,
     caption_id,
 )
-from kinema.captioner.writing import STAGE, Writer
 
 FACTS = Facts(subjects=[Subject(name="car", count=1, attributes=["red"])], actions=["car drives"], setting="snow")
 TEXTS = {

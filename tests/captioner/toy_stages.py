@@ -10,7 +10,7 @@ import time
 
 import pyarrow as pa
 
-from kinema.captioner.commits import CaptionError, StageTable
+from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.stage import Stage, WholeStage
 
 NUMBERS = pa.schema(

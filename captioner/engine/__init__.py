@@ -1,0 +1,1 @@
+"""Runs stages: rows in batches that are committed once, on this machine or on Ray."""

@@ -1,0 +1,1 @@
+"""`kinema caption report`: what became of every video, on one page."""

@@ -1,0 +1,1 @@
+"""Stage 2, `shots`: files become clips, and clips can be read."""
