@@ -25,12 +25,12 @@ from tqdm import tqdm
 from kinema import ContrastiveCaptioner, read_video, write_video
 from kinema.captioner.backends.base import fingerprint
 from kinema.captioner.backends.packaged import PACKAGED as CAPTIONER
+from kinema.captioner.captions.facts import Facts, Subject, facts_of_diorama
 from kinema.captioner.checks.agreement import SATURATED, colour_problems
 from kinema.captioner.checks.domain import PACKAGED, Domain, calibrate, features_of, open_domain, world_clips
 from kinema.captioner.checks.grounding import ungrounded
 from kinema.captioner.checks.sentences import split_sentences
-from kinema.captioner.facts import Facts, Subject, facts_of_diorama
-from kinema.captioner.frames import read_clip
+from kinema.captioner.shots.frames import read_clip
 from kinema.conditioner.attributes import attribute_accuracy
 from kinema.conditioner.corpus import fact_text
 from kinema.data.diorama import DioramaDataset, Scene, captions, facts, sample_scene

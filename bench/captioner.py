@@ -17,8 +17,8 @@ hardly change, as they do seconds. "frames/s" is frames decoded and looked at by
 `media`. "peak MiB" is the resident memory of the process and its children together, sampled five times a second;
 pages that they share are counted in each.
 
-With `--memory` all stages run in one process over that many clips of Diorama, 48×32 pixels and 9 frames each, and
-memory is sampled once a second. For every stage the report gives it at the start, after each quarter of the
+With `--memory` all stages run in one process over that many clips of Diorama, 48×32 pixels and 9 frames each, again
+without verdicts, and memory is sampled once a second. For every stage the report gives it at the start, after each quarter of the
 stage's time and at the end, in MiB: numbers that do not grow with the number of clips are what is hoped for.
 """
 
@@ -39,10 +39,10 @@ import numpy as np
 import psutil
 
 from kinema import __version__, write_video
-from kinema.captioner.claim import load_settings
-from kinema.captioner.commits import StageTable
+from kinema.captioner.engine.claim import load_settings
+from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.engine.pending import FOLDER
 from kinema.captioner.flow import STAGES, run_all, run_one, stages
-from kinema.captioner.pending import FOLDER
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import FILTERED, SHOTS, SOURCES
 from kinema.data.video_io import read_video
@@ -312,7 +312,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder, about = args.folder or Path(temporary), machine()
         if args.memory:
-            report = measure_memory(folder, args.memory, overrides)
+            report = measure_memory(folder, args.memory, [*NO_VERDICTS, *overrides])
             text = memory_table(report)
         else:
             report = measure_stages(folder, args.copies, args.seconds, [*NO_VERDICTS, *overrides])

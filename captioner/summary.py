@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from .commits import StageTable
-from .cost import spent_on
-from .ingest import sources
+from .captions.cost import spent_on
+from .engine.commits import StageTable
+from .ingest.stage import NOT_REACHED, sources
 from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS
 
 FILES = ("report.html", "sheet.png", "clips.parquet", "captions.parquet", "README.md", "quarantine.jsonl")
@@ -23,6 +23,7 @@ class Summary:
 
     files: Counter[str] = field(default_factory=Counter)  # by status of ingest
     reasons: Counter[str] = field(default_factory=Counter)  # why files are quarantined
+    unreached: Counter[str] = field(default_factory=Counter)  # why files could not be fetched so far
     clips: int = 0
     filtered: Counter[str] = field(default_factory=Counter)  # clips, by status of filters
     rejects: Counter[str] = field(default_factory=Counter)  # clips, by the first reason
@@ -40,7 +41,8 @@ def summarise(dataset: Path) -> Summary:
     for row in sources(dataset, ["status", "reason"]):
         found.files[row["status"]] += 1
         if row["status"] != "ok":
-            found.reasons[row["reason"] or "no reason"] += 1
+            why = found.unreached if row["status"] == "unreached" else found.reasons
+            why[(row["reason"] or "no reason").removeprefix(NOT_REACHED)] += 1
     found.clips = sum(
         row["status"] != "quarantined" for row in StageTable(dataset, "shots", SHOTS).rows(["status"])
     )
@@ -73,8 +75,10 @@ def _count_captions(found: Summary, dataset: Path) -> None:
 def lines(found: Summary, dataset: Path) -> list[str]:
     """The summary as text, and the files to look at."""
     out = []
-    aside = sum(found.files.values()) - found.files["ok"]
+    aside, later = found.files["quarantined"], found.files["unreached"]
     out.append(f"{_n(sum(found.files.values()), 'file')} found, {aside} set aside{_top(found.reasons)}")
+    if later:
+        out.append(f"{_n(later, 'file')} not reached, the next run tries again{_top(found.unreached)}")
     if found.clips:
         out.append(f"{_n(found.clips, 'clip')}" + (_filtered(found) if found.filtered else ""))
     if found.captions or found.originals:
