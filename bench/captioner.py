@@ -17,9 +17,9 @@ hardly change, as they do seconds. "frames/s" is frames decoded and looked at by
 `media`. "peak MiB" is the resident memory of the process and its children together, sampled five times a second;
 pages that they share are counted in each.
 
-With `--memory` all stages run in one process over that many clips of Diorama, 48×32 pixels and 9 frames each, again
-without verdicts, and memory is sampled once a second. For every stage the report gives it at the start, after each quarter of the
-stage's time and at the end, in MiB: numbers that do not grow with the number of clips are what is hoped for.
+With `--memory` all stages run in one process over that many clips of Diorama, 48×32 pixels and 9 frames each,
+without verdicts, and memory is sampled once a second. For every stage the report gives it at the start, after
+each quarter of the stage's time and at the end, in MiB; no growth with the number of clips is what is hoped for.
 """
 
 import argparse
