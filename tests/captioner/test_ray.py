@@ -3,6 +3,7 @@
 import os
 import random
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -152,8 +153,13 @@ def test_killed_drivers_leave_nothing_lost_doubled_or_done_again(cluster, tmp_pa
 @pytest.mark.soak
 def test_drivers_killed_at_any_moment_leave_nothing_lost_doubled_or_done_again(cluster, tmp_path):
     draw, kills = random.Random(0), 0
+    source, out, begin = tmp_path / "source", tmp_path / "uninterrupted", time.monotonic()
+    source.mkdir()
+    prepare(out, 24, seconds=0.05)
+    finish("toys", source, out, "run.engine=ray")
+    whole = time.monotonic() - begin  # seconds; a kill later than that meets nobody
     for number in range(30):
-        kills += kill_runs(tmp_path / str(number), 3, lambda out, number: after(draw.uniform(5, 40)))
+        kills += kill_runs(tmp_path / str(number), 3, lambda out, number: after(draw.uniform(0.2, 0.9) * whole))
         if kills >= 30:
             return
     raise AssertionError(f"only {kills} kills")
