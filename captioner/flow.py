@@ -123,8 +123,9 @@ def run_one(
 def clear_from(name: str, dataset: Path, settings: CaptionSettings, chosen: Stages | None = None) -> None:
     """Forget the rows of a stage and of what follows from it, and take on the new settings of these.
 
-    Batch by batch stages after a stage with a star keep their rows if their own settings are the same: each of
-    their rows follows from its clip, and not from what was chosen.
+    Batch by batch stages after a stage with a star, or after one that they do not follow from, keep their rows if
+    their own settings are the same: each of their rows follows from its clip, and not from what was chosen, and
+    the clips' files do not follow from captions.
 
     Raises:
         CaptionError: a stage before it has other settings too.
@@ -137,12 +138,14 @@ def clear_from(name: str, dataset: Path, settings: CaptionSettings, chosen: Stag
     early = [(section, text) for section, text in changed if section not in later]
     if early:
         raise CaptionError(f"--redo {name} comes too late. {refusal(dataset, early)}")
-    sections, forget, doomed = {section for section, _ in changed}, False, []
+    sections, doomed = {section for section, _ in changed}, []
     for stage in chosen[at:]:
         if isinstance(stage, Stage):
-            forget = forget or stage is chosen[at] or _section(stage) in sections
-        if forget or isinstance(stage, WholeStage):
-            doomed.append(stage)
+            before = {each.name for each in doomed if isinstance(each, Stage)}
+            follows = before if stage.follows is None else before & set(stage.follows)
+            if not (follows or stage is chosen[at] or _section(stage) in sections):
+                continue
+        doomed.append(stage)
     for stage in reversed(doomed):  # from the end: whatever a kill leaves was still made from what is there
         _table(dataset, stage).clear()
     write_claim(dataset, settings)
@@ -209,7 +212,7 @@ def _place(name: str, chosen: Stages) -> int:
 
 def _check_same_source(dataset: Path, source: str) -> None:
     """Before anything is forgotten."""
-    if source_of(dataset) != source:
+    if without_secrets(source_of(dataset)) != without_secrets(source):
         raise CaptionError(
             f"{dataset} is made from {shown_source(dataset)}, and not from {without_secrets(source)}"
         )

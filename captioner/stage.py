@@ -70,6 +70,8 @@ class Stage:
     announce: Callable[[int, CaptionSettings], str] = (
         nothing_to_say  # a line before so many rows are begun; "": none
     )
+    # Batch by batch stages from which its rows follow: when one of those is made anew, so is it. None: all before.
+    follows: tuple[str, ...] | None = None
     failed: Callable[[Row, str], list[Row]] | None = None  # of an input row whose decoder crashed or hung, and why
     tell: Callable[[list[Row], CaptionSettings], Mapping[str, float]] = (
         nothing_to_tell  # "rejects", "cost" of rows

@@ -113,7 +113,7 @@ def claim(dataset: Path, source: str, settings: CaptionSettings) -> None:
         write_claim(dataset, settings, source)
         return
     there = source_of(dataset)
-    if there != source:
+    if without_secrets(there) != without_secrets(source):
         raise CaptionError(
             f"{dataset} is made from {without_secrets(there)}, and not from {without_secrets(source)}; give "
             "the same source to go on there, or another --out"
@@ -121,6 +121,8 @@ def claim(dataset: Path, source: str, settings: CaptionSettings) -> None:
     found = list(differences(dataset, settings))
     if found:
         raise CaptionError(refusal(dataset, found))
+    if there != source:  # signed anew
+        write_source(dataset, source)
 
 
 def refusal(dataset: Path, found: Sequence[tuple[str, str]]) -> str:
@@ -179,9 +181,9 @@ def models_of(settings: CaptionSettings) -> dict[str, dict[str, Any]]:
 
 def write_claim(dataset: Path, settings: CaptionSettings, source: str | None = None) -> None:
     """Write down the settings, and the source of a new dataset; config.yaml, which makes it one, comes last."""
-    files = {"models.json": json.dumps(models_of(settings), indent=1)}
     if source is not None:
-        files["source.json"] = json.dumps({"source": source}, ensure_ascii=False)
+        write_source(dataset, source)
+    files = {"models.json": json.dumps(models_of(settings), indent=1)}
     files["config.yaml"] = yaml.safe_dump(
         values_of(settings), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
     )
@@ -189,6 +191,12 @@ def write_claim(dataset: Path, settings: CaptionSettings, source: str | None = N
         for name, text in files.items():
             with atomic_path(dataset / name) as path:
                 path.write_text(text, encoding="utf-8")
+
+
+def write_source(dataset: Path, source: str) -> None:
+    """Write down what a dataset is made from."""
+    with explained_if_full(dataset), atomic_path(dataset / "source.json") as path:
+        path.write_text(json.dumps({"source": source}, ensure_ascii=False), encoding="utf-8")
 
 
 def _check_empty(dataset: Path) -> None:

@@ -304,8 +304,9 @@ def _row(settings: IngestSettings, uri: str, path: str, state: State, said: Row 
     said = said or {}
     part, captions = [said.get("start_s"), said.get("end_s")], said.get("captions") or []
     license = said.get("license") or settings.license
+    known = without_secrets(uri), state.size, state.stamp, state.problem, part, captions, license
     return {
-        "source_key": digest("source", uri, state.size, state.stamp, state.problem, part, captions, license),
+        "source_key": digest("source", *known),
         "source_uri": printable(without_secrets(uri)),
         "address": printable(uri),
         "path": path and printable(str(Path(path).absolute())),

@@ -129,6 +129,14 @@ def frame_rate(times: Sequence[float], stated: float | None, end: float | None) 
     return min(MOST_FPS, max(average, 1 / usual)), False
 
 
-STAGE = Stage(name="media", schema=MEDIA, key="clip_id", inputs=inputs, worker=worker, runs_in="processes")
+STAGE = Stage(
+    name="media",
+    schema=MEDIA,
+    key="clip_id",
+    inputs=inputs,
+    worker=worker,
+    runs_in="processes",
+    follows=("ingest", "shots"),
+)
 
 __all__ = ["STAGE", "clip_path", "cut_clip", "frame_rate"]

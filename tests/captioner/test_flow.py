@@ -137,6 +137,35 @@ def test_redo_forgets_a_stage_and_what_follows_from_it_and_takes_its_new_setting
     assert len(calls(out, "squares")) == done + done // 2 + done and len(calls(out, "numbers")) == 6
 
 
+def test_captions_are_made_anew_without_the_clips_files(source, tmp_path):
+    out = tmp_path / "out"
+    prepare(out, 6)
+    files = replace(SQUARES_STAGE, name="media", follows=("numbers",))
+    chain = [NUMBERS_STAGE, named(SQUARES_STAGE, "captions"), named(TOTAL_STAGE, "checks"), files]
+    run_all(source, out, settings(), only=chain)
+    media = StageTable(out, "media", SQUARES)
+    before = [media.record(part) for part in media.parts()]
+    run_all(source, out, settings("captions.seed=1"), only=chain, redo="captions")
+    assert [media.record(part) for part in media.parts()] == before
+    run_all(source, out, settings("captions.seed=1"), only=chain, redo="numbers")
+    assert [media.record(part) for part in media.parts()] != before
+    (real,) = [stage for stage in flow.stages() if stage.name == "media"]
+    assert isinstance(real, Stage) and real.follows == ("ingest", "shots")
+
+
+def test_an_address_that_is_signed_anew_is_the_same_source(tmp_path):
+    old, new, other = (f"https://host.example/{name}.txt?X-Amz-Signature={key}&v=1"
+                       for name, key in (("list", "aaa"), ("list", "bbb"), ("tsil", "aaa")))  # fmt: skip
+    claim(tmp_path / "out", old, settings())
+    claim(tmp_path / "out", new, settings())
+    assert source_of(tmp_path / "out") == new  # the next restart reads it there
+    with pytest.raises(
+        CaptionError, match=r"made from https://host.example/list.txt\?v=1, and not from"
+    ) as caught:
+        claim(tmp_path / "out", other, settings())
+    assert "aaa" not in str(caught.value) and "bbb" not in str(caught.value)
+
+
 def test_a_budget_without_prices_is_told_before_anything_is_forgotten(source, tmp_path):
     out = tmp_path / "out"
     prepare(out, 3)
