@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from .captions.cost import spent_on
 from .engine.commits import StageTable
+from .ingest.current import clips
 from .ingest.stage import NOT_REACHED, sources
-from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED, SHOTS
+from .tables import CAPTION_STATUSES, CAPTIONS, FILTERED
 
 FILES = ("report.html", "sheet.png", "clips.parquet", "captions.parquet", "README.md", "quarantine.jsonl")
 MOST = 0.5  # share of clips out of domain, above which other backends are explained and not only named
@@ -43,9 +44,7 @@ def summarise(dataset: Path) -> Summary:
         if row["status"] != "ok":
             why = found.unreached if row["status"] == "unreached" else found.reasons
             why[(row["reason"] or "no reason").removeprefix(NOT_REACHED)] += 1
-    found.clips = sum(
-        row["status"] != "quarantined" for row in StageTable(dataset, "shots", SHOTS).rows(["status"])
-    )
+    found.clips = sum(row["status"] != "quarantined" for row in clips(dataset))
     for row in StageTable(dataset, "filters", FILTERED).rows(["status", "reject_reasons"]):
         found.filtered[row["status"]] += 1
         if row["status"] == "rejected":

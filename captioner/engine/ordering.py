@@ -11,6 +11,7 @@ import pyarrow as pa
 from ..tables import Row
 
 HELD = 4096  # rows in memory at a time, of one table
+OPEN = 64  # sorted runs that are merged at a time: each is an open file, and six tables may be in order at once
 READ = 16  # rows of each sorted run that are read ahead
 
 Key = Callable[[Row], Any]
@@ -18,16 +19,34 @@ _numbers = count()
 
 
 def in_order(rows: Iterable[Row], schema: pa.Schema, key: Key, scratch: Path) -> Iterator[Row]:
-    """Rows by rising key; runs of them are sorted one by one, kept in `scratch`, and merged."""
+    """Rows by rising key; runs of them are sorted one by one, kept in `scratch`, and merged, in passes if many."""
     rows, runs = iter(rows), []
     while held := sorted(islice(rows, HELD), key=key):
-        path = scratch / f"{next(_numbers)}.arrow"
-        with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
-            writer.write_table(pa.Table.from_pylist(held, schema), max_chunksize=READ)
-        runs.append(path)
+        runs.append(_write([held], schema, scratch))
+    while len(runs) > OPEN:
+        groups = [runs[start : start + OPEN] for start in range(0, len(runs), OPEN)]
+        runs = [_write(_in_lists(_merged(group, key)), schema, scratch) for group in groups]
+    yield from _merged(runs, key)
+
+
+def _merged(runs: list[Path], key: Key) -> Iterator[Row]:
+    """The rows of sorted runs in order; which are gone when read. Of equal rows the earlier first."""
     yield from heapq.merge(*map(_read, runs), key=key)
     for path in runs:
         path.unlink()
+
+
+def _write(lists: Iterable[list[Row]], schema: pa.Schema, scratch: Path) -> Path:
+    path = scratch / f"{next(_numbers)}.arrow"
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_stream(file, schema) as writer:
+        for rows in lists:
+            writer.write_table(pa.Table.from_pylist(rows, schema), max_chunksize=READ)
+    return path
+
+
+def _in_lists(rows: Iterator[Row]) -> Iterator[list[Row]]:
+    while held := list(islice(rows, HELD)):
+        yield held
 
 
 def _read(path: Path) -> Iterator[Row]:

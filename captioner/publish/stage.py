@@ -30,6 +30,7 @@ from ...data.sheets import contact_sheet
 from ...data.video_io import VideoError
 from ..engine.commits import StageTable, explained_if_full
 from ..engine.ordering import beside, in_order
+from ..ingest.current import clip_ids
 from ..ingest.current import clips as current_clips
 from ..ingest.stage import quarantined
 from ..settings import CaptionSettings, DatasetSettings
@@ -174,8 +175,8 @@ def _reviews(dataset: Path) -> dict[str, list[Row]]:
 def _embedded(dataset: Path, settings: DatasetSettings) -> bool:
     if settings.media == "reference":
         return False
-    sizes = StageTable(dataset, "media", MEDIA).rows(["bytes"])
-    return sum(row["bytes"] or 0 for row in sizes) <= settings.embed_gb * 1e9
+    sizes = StageTable(dataset, "media", MEDIA).rows(["bytes", "status"])
+    return sum(row["bytes"] or 0 for row in sizes if row["status"] == "ok") <= settings.embed_gb * 1e9
 
 
 # ----------------------------------------------------------------------------------------------------------- files
@@ -264,10 +265,11 @@ def _write_quarantine(dataset: Path, scratch: Path) -> int:
         for row in current_clips(dataset):
             if row["status"] == "quarantined":
                 yield {column: row.get(column) for column in schema.names} | {"stage": "shots"}
+        now = clip_ids(dataset)
         for name, table in (("signals", _SIGNALS), ("media", MEDIA)):
             columns = [column for column in ("status", *schema.names) if column in table.names]
             for row in StageTable(dataset, name, table).rows(columns):
-                if row["status"] == "quarantined":
+                if row["status"] == "quarantined" and (now is None or row["clip_id"] in now):
                     yield {column: row.get(column) for column in schema.names} | {"stage": name}
 
     number = 0

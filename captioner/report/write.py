@@ -23,7 +23,7 @@ from ..ingest.current import clip_ids, clips
 from ..settings import CaptionSettings, FilterSettings
 from ..shots.frames import read_clip
 from ..summary import Summary, summarise
-from ..tables import CAPTION_STATUSES, FILTERED, MEDIA, SCORES, SHOTS, SIGNALS, Row
+from ..tables import CAPTION_STATUSES, FILTERED, MEDIA, SCORES, SIGNALS, Row
 from .captions import Captions, read_captions
 from .page import Bar, figures, heading, histogram, page, paragraph, strip, table
 
@@ -283,8 +283,9 @@ def _quarantine(dataset: Path) -> Iterator[str]:
 
 def _unusable(dataset: Path, files: Iterable[Row]) -> Iterator[tuple[str, Row]]:
     yield from (("ingest", row) for row in files)
-    for name, schema in (("shots", SHOTS), ("signals", SIGNALS), ("media", MEDIA)):
-        columns = [column for column in ("clip_id", "source_uri", "status", "reason") if column in schema.names]
-        for row in StageTable(dataset, name, schema).rows(columns):
-            if row["status"] == "quarantined":
+    yield from (("shots", row) for row in clips(dataset) if row["status"] == "quarantined")
+    now = clip_ids(dataset)
+    for name, schema in (("signals", SIGNALS), ("media", MEDIA)):
+        for row in StageTable(dataset, name, schema).rows(["clip_id", "status", "reason"]):
+            if row["status"] == "quarantined" and (now is None or row["clip_id"] in now):
                 yield name, row

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from kinema.captioner.engine import ordering
 from kinema.captioner.engine.commits import StageTable
 from kinema.captioner.engine.ordering import beside, in_order
 from kinema.captioner.publish import media
@@ -275,12 +276,28 @@ def test_what_cannot_be_cut_is_quarantined_and_a_finished_file_is_kept(tmp_path)
 # -------------------------------------------------------------------------------------------------------- ordering
 
 
-def test_sorting_on_disk_is_sorting(tmp_path, monkeypatch):
+@pytest.mark.parametrize("together", [2, 3, 64])
+def test_sorting_on_disk_is_sorting_and_keeps_the_order_of_equals(tmp_path, monkeypatch, together):
     monkeypatch.setattr("kinema.captioner.engine.ordering.HELD", 7)
-    names = [f"{(k * 37) % 101:03d}" for k in range(101)]
-    rows = [{"caption_id": name, "status": "success"} for name in names]
+    monkeypatch.setattr("kinema.captioner.engine.ordering.OPEN", together)
+    rows = [{"caption_id": f"{(k * 37) % 41:03d}", "error": str(k)} for k in range(101)]
+    opened, most = set(), []
+    real = ordering._read
+
+    def watched(path):
+        opened.add(path)
+        most.append(len(opened))
+        yield from real(path)
+        opened.discard(path)
+
+    monkeypatch.setattr(ordering, "_read", watched)
     found = list(in_order(iter(rows), CHECKED, lambda row: row["caption_id"], tmp_path))
-    assert [row["caption_id"] for row in found] == sorted(names) and not list(tmp_path.iterdir())
+    told = [(row["caption_id"], row["error"]) for row in found]
+    assert told == [(row["caption_id"], row["error"]) for row in sorted(rows, key=lambda row: row["caption_id"])]
+    assert max(most) <= together and not list(tmp_path.iterdir())
+
+
+def test_tables_side_by_side_match_by_a_column():
     joined = list(beside([{"k": 1}, {"k": 3}, {"k": 4}], [{"k": 0}, {"k": 3}, {"k": 3}], "k"))
     assert [(row["k"], len(other)) for row, other in joined] == [(1, 0), (3, 2), (4, 0)]
 
