@@ -30,6 +30,7 @@ from ...data.files import atomic_path
 
 if TYPE_CHECKING:
     from ...conditioner.captioner import ContrastiveCaptioner
+    from ..shots.frames import ClipFrames
 
 PACKAGED = Path(__file__).parent / "packaged.safetensors"
 REFERENCE = 360  # clips that the statistics are of; a third as many set the threshold
@@ -60,6 +61,10 @@ class Domain:
         across = (centred**2).sum(-1) - (along**2).sum(-1)
         total = (along**2 / self.variances).sum(-1) + np.maximum(across, 0) / self.rest
         return np.sqrt(total / len(self.mean))
+
+    def distance_of(self, captioner: "ContrastiveCaptioner", clip: "ClipFrames") -> float:
+        """How far one clip lies from the world."""
+        return float(self.distance(features_of(captioner, clip.frames, clip.fps)[None])[0])
 
     def save(self, path: Path) -> None:
         """Write it as safetensors."""

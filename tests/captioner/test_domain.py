@@ -1,5 +1,7 @@
 """Clips that our captioner was not trained on are told from others, and marked; so is what many clips share."""
 
+import shutil
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kinema import ContrastiveCaptioner, write_video
+from kinema.captioner import flow
 from kinema.captioner.backends.base import fingerprint
 from kinema.captioner.backends.packaged import PACKAGED as CAPTIONER
 from kinema.captioner.checks import domain, stage
@@ -167,11 +170,58 @@ def test_what_our_captioner_wrote_of_foreign_clips_is_marked_and_nothing_else(da
     assert all(row["domain"] is None for row in marks(dataset, domain=False).values())
 
 
-def test_a_clip_that_cannot_be_read_any_more_is_not_marked(dataset):
-    (dataset / "d1.mp4").unlink()
+def test_a_clip_that_cannot_be_compared_is_not_trusted_until_it_can_be(dataset):
+    there = dataset / "d1.mp4"
+    there.rename(dataset / "away.mp4")
     found = marks(dataset)
-    assert found["d1", "dense"]["status"] == "success" and found["d1", "dense"]["domain"] is None
-    assert found["real", "dense"]["status"] == "out_of_domain"
+    assert found["d1", "dense"]["domain"] is None and found["d1", "dense"]["status"] == "out_of_domain"
+    assert "could not be compared" in found["d1", "dense"]["error"]
+    assert found["real", "dense"]["domain"] is not None and found["real", "original"]["status"] == "success"
+    assert {row["status"] for row in marks(dataset, domain=False).values()} == {"success", "truncated", "skipped"}
+    (dataset / "away.mp4").rename(there)
+    again = marks(dataset)
+    assert again["d1", "dense"]["status"] == "success" and again["d1", "dense"]["domain"] is not None
+    assert {**again, **{key: found[key] for key in found if key[0] != "d1"}} == again
+
+
+def test_a_clip_is_compared_at_the_place_where_its_file_is_now(tmp_path, diorama, real_videos):
+    source, dataset = tmp_path / "source", tmp_path / "dataset"
+    source.mkdir()
+    write_video(source / "toys.mp4", diorama[0], 2.0)
+    shutil.copy(real_videos["carphone_pristine"], source / "call.mp4")
+    settings = CaptionSettings.model_validate({"run": {"workers": 1}})
+    flow.run_all(source, dataset, settings, only=flow.stages()[:2])
+    rows = list(StageTable(dataset, "shots", SHOTS).rows())
+    for file in list(source.iterdir()):
+        file.rename(source / f"renamed_{file.name}")
+    flow.run_all(source, dataset, settings, only=flow.stages()[:2])
+    assert list(StageTable(dataset, "shots", SHOTS).rows()) == rows  # which still have the old paths
+    captions = [said(row["clip_id"], "dense", row["clip_id"]) for row in rows if row["status"] == "ok"]
+    StageTable(dataset, "captions", CAPTIONS).commit(["b"], captions)
+    found = {clip: row for (clip, _), row in marks(dataset).items()}
+    toys = {row["clip_id"] for row in rows if row["path"].endswith("toys.mp4")}
+    assert toys < found.keys()
+    for clip, row in found.items():
+        assert row["domain"] is not None
+        assert row["status"] == ("success" if clip in toys else "out_of_domain")
+
+
+def test_prose_from_the_facts_of_our_captioner_is_no_better_than_they_are(dataset):
+    table = StageTable(dataset, "captions", CAPTIONS)
+    rows = list(table.rows())
+    facts = {row["clip_id"]: row["caption_id"] for row in rows if row["level"] == "structured"}
+    for row in rows:
+        if row["level"] in ("short", "medium", "dense"):
+            row |= {"backend": "openai", "parent_id": facts[row["clip_id"]]}
+    rows.append(said("real", "dense", "Two cyclists ride.", "openai"))  # of another's facts
+    table.commit(["b"], rows)
+    found = [
+        row | {"text": said["text"]} for row, said in zip(stage.run(dataset, CaptionSettings()), table.rows())
+    ]
+    for row in found:
+        outside = row["clip_id"] == "real" and row["text"] not in ("two bikes", "Two cyclists ride.")
+        assert (row["status"] == "out_of_domain") == outside, row
+        assert (row["domain"] is not None) == (row["text"] not in ("two bikes", "Two cyclists ride."))
 
 
 def test_dense_captions_that_many_clips_share_say_nothing(tmp_path):
