@@ -81,6 +81,8 @@ class WritingSettings(Section):
     api_key_env: str = "OPENAI_API_KEY"  # environment variable with the key
     densify_model: str = ""  # a text model that writes the captions from the facts; "": the captioning model does
     densify_base_url: str = ""  # endpoint of that; "": a local transformers model
+    # Variable with that one's key; unset: api_key_env if both endpoints are on one host, else it gets no key.
+    densify_api_key_env: str | None = None
     num_frames: int = Field(default=8, gt=0)  # shown to the model
     max_side: int = Field(default=448, gt=0)  # pixels
     temperature: float = Field(default=0.0, ge=0)  # of the first attempt; retries are sampled

@@ -1,22 +1,28 @@
 """Captioning backends: our captioner, transformers models, OpenAI-compatible endpoints, open_clip."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..captions.cost import Meter
 from ..engine.commits import CaptionError
 from ..settings import CaptionSettings
 from .base import Answer, Backend, Request, fingerprint, shown
 
+if TYPE_CHECKING:
+    from .calling import Ending
+
 __all__ = ["Answer", "Backend", "Request", "identity", "open_backend"]
 
 
-def open_backend(settings: CaptionSettings, device: str = "cpu", meter: Meter | None = None) -> Backend:
+def open_backend(
+    settings: CaptionSettings, device: str = "cpu", meter: Meter | None = None, ending: "Ending | None" = None
+) -> Backend:
     """The backend of `captions.backend`, loaded.
 
     Args:
         device: where a local model runs.
         meter: of the budget, for endpoints; None: of the settings, in memory.
+        ending: of the run, for endpoints; None: of this one alone.
 
     Raises:
         CaptionError: its model cannot be had; the message says what to give.
@@ -37,6 +43,7 @@ def open_backend(settings: CaptionSettings, device: str = "cpu", meter: Meter | 
             top_p=writing.top_p,
             max_tokens=writing.max_tokens,
             meter=meter,
+            ending=ending,
         )
     _need_model(settings)
     if writing.backend == "open_clip":

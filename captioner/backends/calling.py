@@ -66,6 +66,22 @@ class Refusal:
     error: str
 
 
+class Ending:
+    """What ends a run, for all endpoints of a writer: none goes on buying what can no longer be finished."""
+
+    def __init__(self) -> None:
+        self.stop = threading.Event()
+        self.by: CaptionError | None = None
+        self.lock = threading.Lock()
+
+    def give_up(self, error: CaptionError) -> None:
+        """Let requests that wait raise `Stopped`, for the sake of one that failed."""
+        with self.lock:
+            if self.by is None and not isinstance(error, Stopped):
+                self.by = error
+        self.stop.set()
+
+
 class Endpoint:
     """`POST base_url/chat/completions`, from any number of threads.
 
@@ -75,14 +91,24 @@ class Endpoint:
         meter: of the budget.
         first_wait: seconds before the first retry, at most; each next one at most twice that (full jitter:
             Brooker, "Exponential Backoff and Jitter", 2015).
+        ending: shared with the other endpoints of the run; None: there are none.
+        prefix: of the names of its settings, for messages: "densify_" where a text model writes.
     """
 
     def __init__(
-        self, base_url: str, api_key: str, run: RunSettings, meter: Meter, *, first_wait: float = 0.5
+        self,
+        base_url: str,
+        api_key: str,
+        run: RunSettings,
+        meter: Meter,
+        *,
+        first_wait: float = 0.5,
+        ending: Ending | None = None,
+        prefix: str = "",
     ) -> None:
         self.url = base_url.rstrip("/") + "/chat/completions"
         self.models_url = base_url.rstrip("/") + "/models"
-        self.run, self.meter, self.first_wait = run, meter, first_wait
+        self.run, self.meter, self.first_wait, self.prefix = run, meter, first_wait, prefix
         headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
         limits = httpx.Limits(max_connections=run.concurrency, max_keepalive_connections=run.concurrency)
         timeout = httpx.Timeout(run.request_seconds, connect=min(30.0, run.request_seconds))
@@ -95,8 +121,8 @@ class Endpoint:
         self.unanswered = 0  # requests in a row that were given up, with no answer to any other between
         self.measuring = threading.Lock()  # held by the one request that goes out before there was an answer
         self.highest_prompt = 0.0  # tokens that a prompt took, as a multiple of what was guessed
-        self.stop = threading.Event()
-        self.ended_by: CaptionError | None = None  # what the run ends with
+        self.ending = ending or Ending()
+        self.stop = self.ending.stop
 
     def ask(self, body: dict[str, Any], prompt_tokens: int) -> dict[str, Any] | Refusal:
         """The server's answer to a chat request.
@@ -120,20 +146,23 @@ class Endpoint:
                 try:
                     response = self.client.post(self.url, json=self._accepted(body))
                     answer = response.json() if response.status_code == 200 else None
-                except (httpx.TransportError, ValueError) as error:
+                except (httpx.RequestError, ValueError, RecursionError) as error:
                     # It may have been answered, and counted, on the way: what was put aside stays so.
                     tried.append(_said(error))
                     wait = self._backoff(len(tried))
                     gone = isinstance(error, (httpx.ConnectError, httpx.ConnectTimeout))
                     continue
                 gone, code = False, response.status_code
-                if isinstance(answer, dict) and answer.get("choices"):
-                    self._note_answer(answer, prompt_tokens, reserved)
-                    return answer
-                self.meter.settle(reserved, 0, 0)
+                if code == 200:
+                    whole = _is_whole(answer)
+                    self._note_answer(answer, whole, prompt_tokens, output_tokens, reserved)
+                    if whole:
+                        return answer
+                else:
+                    self.meter.settle(reserved, 0, 0)
             words = _words(response)
             if code in PASSING or code >= 500 or code == 200:
-                tried.append(f"{code} {words}".strip())
+                tried.append(f"{code} {'with no message: ' if code == 200 else ''}{words}".strip())
                 wait = max(self._backoff(len(tried)), _retry_after(response))
                 if code == 429:
                     self._hold_all(_retry_after(response))
@@ -162,7 +191,7 @@ class Endpoint:
     @contextmanager
     def _first_alone(self) -> Iterator[None]:
         """Send inside of this: with a budget one request at a time, until an answer tells what a prompt takes."""
-        if self.meter.run.budget is None or self.answered:
+        if self.meter.run.budget is None or not self.meter.counts or self.answered:
             yield
             return
         with self.measuring:
@@ -178,15 +207,8 @@ class Endpoint:
         timeout = min(LONGEST_LOOK, self.run.request_seconds)
         try:
             return self.client.get(self.models_url, timeout=timeout).status_code < 500
-        except httpx.TransportError:
+        except httpx.RequestError:
             return False
-
-    def give_up(self, error: CaptionError) -> None:
-        """Let requests that wait raise `Stopped`, for the sake of one that failed."""
-        with self.lock:
-            if self.ended_by is None and not isinstance(error, Stopped):
-                self.ended_by = error
-        self.stop.set()
 
     def _accepted(self, body: dict[str, Any]) -> dict[str, Any]:
         sent = {name: value for name, value in body.items() if name not in self.refused}
@@ -216,9 +238,10 @@ class Endpoint:
             return Refusal("blocked", f"{code} {words}")
         if code in SETTINGS_WRONG:
             raise EndpointRefused(
-                f"{self.url} answered {code} {words}\nCheck captions.base_url, captions.model and the key in the "
-                "environment variable that captions.api_key_env names. Finished captions are kept, and the same "
-                "command goes on"
+                f"{self.url} answered {code} {words}\nCheck captions.{self.prefix}base_url, "
+                f"captions.{self.prefix}model and the key in the environment variable that "
+                f"captions.{self.prefix}api_key_env names. Finished captions are kept, and the same command "
+                "goes on"
             )
         with self.lock:
             self.turned_away += 1
@@ -230,16 +253,17 @@ class Endpoint:
             )
         return Refusal("error", f"{code} {words}")
 
-    def _note_answer(self, answer: dict[str, Any], guessed: int, reserved: float) -> None:
-        usage = answer.get("usage") or {}
-        prompt, output = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    def _note_answer(self, answer: Any, whole: bool, guessed: int, most: int, reserved: float) -> None:
+        """Count an answer of status 200, which was paid for whether or not (`whole`) it can be read."""
+        prompt, output = tokens_of(answer)
         with self.lock:
-            self.answered += 1
-            self.unanswered = 0
+            if whole:
+                self.answered += 1
+                self.unanswered = 0
             if prompt and guessed:
                 self.highest_prompt = max(self.highest_prompt, prompt / guessed)
         if prompt is not None:  # a server that does not tell is taken at its worst
-            self.meter.settle(reserved, prompt, output or 0)
+            self.meter.settle(reserved, prompt, most if output is None else output)
 
     def _backoff(self, tries: int) -> float:
         return random.uniform(0, min(LONGEST_WAIT, self.first_wait * 2 ** (tries - 1)))
@@ -260,6 +284,25 @@ class Endpoint:
             raise Stopped("given up, since another request ended the run")
 
 
+def tokens_of(answer: Any) -> tuple[int | None, int | None]:
+    """Tokens of the prompt and of the answer, as the server counts them; None where it does not say."""
+    usage = answer.get("usage") if isinstance(answer, dict) else None
+    told = [
+        usage.get(name) if isinstance(usage, dict) else None for name in ("prompt_tokens", "completion_tokens")
+    ]
+    prompt, output = (each if isinstance(each, int) and 0 <= each < 1 << 31 else None for each in told)
+    return prompt, output
+
+
+def _is_whole(answer: Any) -> bool:
+    """Whether an answer has a message, or says that a filter took it away."""
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    first = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(first, dict):
+        return False
+    return isinstance(first.get("message"), dict) or first.get("finish_reason") == "content_filter"
+
+
 def _retry_after(response: httpx.Response) -> float:
     """Seconds that the server asks for; 0 if it does not."""
     value = response.headers.get("retry-after")
@@ -277,7 +320,7 @@ def _words(response: httpx.Response) -> str:
     """What an error response says, in a line."""
     try:
         found: Any = response.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return " ".join(response.text.split())[:300]
     if isinstance(found, dict):
         found = found.get("error", found)

@@ -19,7 +19,7 @@ from ..engine.commits import CaptionError
 from ..settings import RunSettings
 from .asking import prompt_sha, read_answer, schema_of, seconds_of, words_of
 from .base import Answer, Request
-from .calling import Endpoint, Refusal, Stopped
+from .calling import Ending, Endpoint, Refusal, Stopped, tokens_of
 
 JPEG_QUALITY = 90
 LETTERS = 3  # a token, at least: fewer than in most languages, for the budget's sake
@@ -35,10 +35,10 @@ class EndpointBackend:
         api_key_env: environment variable of the key; it may be unset for servers that want none.
         sees: False for a text model.
         meter: of the budget; None: of `run`'s, in memory.
-        first_wait: see `Endpoint`.
+        first_wait, ending: see `Endpoint`.
 
     Raises:
-        CaptionError: no model is named, or there is a budget without prices.
+        CaptionError: no model is named.
     """
 
     name = "openai"
@@ -59,6 +59,7 @@ class EndpointBackend:
         max_tokens: int = 512,
         meter: Meter | None = None,
         first_wait: float = 0.5,
+        ending: Ending | None = None,
     ) -> None:
         if not model:
             raise CaptionError(
@@ -67,7 +68,15 @@ class EndpointBackend:
             )
         self.model, self.sees, self.top_p, self.max_tokens = model, sees, top_p, max_tokens
         key = os.environ.get(api_key_env, "") if api_key_env else ""
-        self.endpoint = Endpoint(base_url, key, run, meter or Meter(None, run), first_wait=first_wait)
+        self.endpoint = Endpoint(
+            base_url,
+            key,
+            run,
+            meter or Meter(None, run),
+            first_wait=first_wait,
+            ending=ending,
+            prefix="" if sees else "densify_",
+        )
         self.pool = ThreadPoolExecutor(run.concurrency, thread_name_prefix="endpoint")
 
     def prompt_sha(self, levels: tuple[str, ...]) -> str | None:
@@ -81,7 +90,7 @@ class EndpointBackend:
         failures = [error for future in futures if (error := future.exception()) is not None]
         if failures:
             # The one that ended the run tells why, be it of another thread's; others were given up for its sake.
-            told = next((each for each in failures if not isinstance(each, Stopped)), self.endpoint.ended_by)
+            told = next((each for each in failures if not isinstance(each, Stopped)), self.endpoint.ending.by)
             raise told or failures[0]
         return [future.result() for future in futures]
 
@@ -91,7 +100,7 @@ class EndpointBackend:
         try:
             found = self.endpoint.ask(body, prompt_tokens)
         except CaptionError as error:
-            self.endpoint.give_up(error)
+            self.endpoint.ending.give_up(error)
             raise
         latency_ms = 1000 * (time.perf_counter() - start)
         refused = tuple(sorted(self.endpoint.refused.intersection(SAMPLING)))
@@ -103,11 +112,12 @@ class EndpointBackend:
         self, request: Request, found: dict[str, Any], latency_ms: float, refused: tuple[str, ...]
     ) -> Answer:
         choice = found["choices"][0]
-        message, reason = choice.get("message") or {}, choice.get("finish_reason")
-        usage = found.get("usage") or {}
+        message, reason = choice.get("message"), choice.get("finish_reason")
+        message = message if isinstance(message, dict) else {}
+        prompt, output = tokens_of(found)
         figures: dict[str, Any] = {
-            "prompt_tokens": usage.get("prompt_tokens") or 0,
-            "output_tokens": usage.get("completion_tokens") or 0,
+            "prompt_tokens": prompt or 0,
+            "output_tokens": output or 0,
             "latency_ms": latency_ms,
             "refused": refused,
         }
@@ -150,7 +160,8 @@ def _content(message: dict[str, Any]) -> str:
     """The words of a message, which may come in parts."""
     content = message.get("content")
     if isinstance(content, list):
-        return "".join(part.get("text", "") for part in content if isinstance(part, dict))
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
     return content if isinstance(content, str) else ""
 
 

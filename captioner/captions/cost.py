@@ -25,6 +25,9 @@ class BudgetExceeded(CaptionError):
 
 def check_budget(run: RunSettings) -> None:
     """
+    Args:
+        run: of the settings, with the prices of both; what one of them writes may well be free.
+
     Raises:
         CaptionError: there is a budget, but no prices.
     """
@@ -117,15 +120,12 @@ class Meter:
 
     Args:
         ledger: that file; None counts in memory, for one process.
-        run: with the budget and the prices; see `densifier_run`.
-
-    Raises:
-        CaptionError: there is a budget, but no prices.
+        run: with the budget and the prices; see `densifier_run`. One without prices counts nothing: see
+            `check_budget`.
     """
 
     def __init__(self, ledger: Path | None, run: RunSettings) -> None:
         self.ledger, self.run, self.memory = ledger, run, 0.0
-        check_budget(run)
         if ledger is not None and self.counts:
             ledger.parent.mkdir(parents=True, exist_ok=True)
 

@@ -21,7 +21,7 @@ from ..ingest.current import clips
 from ..settings import CaptionSettings
 from ..stage import Stage, Work
 from ..tables import CAPTIONS, FILTERED, SIGNALS, Row
-from .cost import LEDGER, Meter, cost, densifier_run, estimate
+from .cost import LEDGER, Meter, check_budget, cost, densifier_run, estimate
 from .densify import open_densifier
 from .writing import Writer
 
@@ -43,14 +43,16 @@ def inputs(dataset: Path, settings: CaptionSettings) -> Iterator[Row]:
 
 def worker(dataset: Path, settings: CaptionSettings) -> Work:
     """Load the models, for all threads of a process."""
+    from ..backends.calling import Ending
     from ..checks.similarity import open_scorer
 
-    device = settings.run.device or _device()
+    check_budget(settings.run)
+    device, ending = settings.run.device or _device(), Ending()
     ledger = dataset / LEDGER
     writer = Writer(
         settings,
-        open_backend(settings, device, Meter(ledger, settings.run)),
-        open_densifier(settings, device, Meter(ledger, densifier_run(settings.run))),
+        open_backend(settings, device, Meter(ledger, settings.run), ending),
+        open_densifier(settings, device, Meter(ledger, densifier_run(settings.run)), ending),
         open_scorer(settings, device),
     )
     return functools.partial(_work, writer, dataset)

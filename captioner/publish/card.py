@@ -155,7 +155,7 @@ def public_settings(settings: CaptionSettings) -> dict[str, Any]:
     """The settings that decided the rows, without what is nobody's business: endpoints' addresses, and folders."""
     values = settings.model_dump(mode="json", exclude={"run"})
     writing = values["captions"]
-    for name in ("base_url", "densify_base_url", "api_key_env"):
+    for name in ("base_url", "densify_base_url", "api_key_env", "densify_api_key_env"):
         del writing[name]
     return values | {"captions": writing | {name: shown(writing[name]) for name in ("model", "densify_model")}}
 

@@ -23,12 +23,14 @@ from kinema.captioner.captions.cost import (
     LEDGER,
     BudgetExceeded,
     Meter,
+    check_budget,
     cost,
     densifier_run,
     estimate,
     price,
     spent_on,
 )
+from kinema.captioner.captions.densify import open_densifier
 from kinema.captioner.captions.facts import Facts, Subject
 from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.settings import CaptionSettings, RunSettings
@@ -298,6 +300,45 @@ def test_what_is_wrong_with_one_answer_is_told_of_it_without_a_retry(step, statu
     assert answer.error
 
 
+MALFORMED = [
+    {"choices": []},
+    {"choices": [None]},
+    {"choices": [{"finish_reason": "stop"}]},
+    {"choices": [{"message": "hello"}]},
+    {"choices": {"0": 1}},
+    {"usage": [1]},
+]
+
+
+@pytest.mark.parametrize("answer", MALFORMED)
+def test_an_answer_without_a_message_is_asked_for_again_and_then_an_error_of_its_clip(answer):
+    with serving((200, answer)) as server:
+        assert backend(server).write([request()])[0].facts == FACTS and len(server.seen) == 2
+    with serving(*[(200, answer)] * 3) as server:
+        writer = backend(server, RunSettings(max_retries=2))
+        (told,) = writer.write([request()])
+        assert told.status == "error" and "200 with no message" in told.error and not told.can_retry
+        assert writer.write([request()])[0].facts == FACTS
+
+
+@pytest.mark.parametrize("answer", [b"[" * 100_000, b"\xff", b"3"])
+def test_an_answer_that_is_hostile_is_asked_for_again(answer):
+    with serving((200, answer), (500, answer)) as server:
+        assert backend(server).write([request()])[0].facts == FACTS and len(server.seen) == 3
+
+
+@pytest.mark.parametrize(
+    "usage", [[], {"prompt_tokens": "many"}, {"prompt_tokens": -5, "completion_tokens": 1e400}]
+)
+def test_tokens_that_are_no_counts_are_not_believed(usage, tmp_path):
+    run = RunSettings(**PRICED)
+    with serving(lambda _: said([{"text": "no"}], usage=usage)) as server:
+        writer = backend(server, run, Meter(tmp_path / LEDGER, run))
+        (answer,) = writer.write([request()])
+    assert (answer.prompt_tokens, answer.output_tokens) == (0, 0)
+    assert spent_on(tmp_path) > price(0, 512, run)
+
+
 def test_structured_output_that_is_refused_is_not_asked_for_again():
     refused = (
         400,
@@ -444,6 +485,20 @@ def test_a_request_that_may_have_been_answered_stays_counted_at_its_worst(tmp_pa
     assert spent > price(1000, 100, run) + price(0, 512, run)
 
 
+def test_answers_that_cannot_be_read_are_paid_for_and_held_to_the_budget(tmp_path):
+    run = RunSettings(budget=1.0, price_per_million_prompt=1.0, price_per_million_output=1.0)
+    empty = (200, {"choices": [], "usage": {"prompt_tokens": 100_000, "completion_tokens": 0}})
+    with serving(*[empty] * 9) as server:
+        with pytest.raises(BudgetExceeded):
+            for _ in range(9):
+                backend(server, run, Meter(tmp_path / LEDGER, run)).write([request()])
+        assert 1 < len(server.seen) <= 10 and spent_on(tmp_path) == pytest.approx(0.1 * len(server.seen))
+    untold = RunSettings(max_retries=1, **PRICED)
+    with serving(*[(200, {"choices": []})] * 2) as server:  # what it does not tell is taken at its worst
+        backend(server, untold, Meter(tmp_path / "spent", untold)).write([request()])
+    assert json.loads((tmp_path / "spent").read_text())["spent"] > 2 * price(0, 512, untold)
+
+
 def test_many_processes_share_one_budget(tmp_path):
     run = RunSettings(budget=10.0, **PRICED)
     meters = [Meter(tmp_path / "spent", run) for _ in range(4)]
@@ -479,10 +534,31 @@ def test_a_kill_while_the_ledger_is_written_forgets_nothing(tmp_path, monkeypatc
 
 def test_a_budget_needs_prices_and_an_endpoint_needs_a_model():
     with pytest.raises(CaptionError, match="price_per_million"):
-        Meter(None, RunSettings(budget=1.0))
+        check_budget(RunSettings(budget=1.0))
     settings = CaptionSettings.model_validate({"captions": {"backend": "openai"}})
     with pytest.raises(CaptionError, match=r"captions\.model"):
         open_backend(settings)
+
+
+def test_a_key_goes_to_its_own_host_alone(monkeypatch):
+    monkeypatch.setenv("SEER_KEY", "geheim")
+    monkeypatch.setenv("POET_KEY", "verse")
+
+    def sent(base_url, **captions):
+        captions |= {"densify_model": "poet", "densify_base_url": base_url, "api_key_env": "SEER_KEY"}
+        settings = CaptionSettings.model_validate({"captions": {"base_url": "https://seer.example/v1"} | captions})
+        writer = open_densifier(settings, "cpu")
+        return writer.endpoint.client.headers.get("Authorization", "").removeprefix("Bearer ")
+
+    assert sent("https://seer.example:8001/v2") == "geheim"
+    assert sent("https://poet.example/v1") == sent("http://seer.example/v1") == ""
+    assert sent("https://poet.example/v1", densify_api_key_env="POET_KEY") == "verse"
+    assert sent("https://seer.example/v1", densify_api_key_env="POET_KEY") == "verse"
+    with serving((401, {"error": "who?"})) as server:
+        text = {"densify_model": "poet", "densify_base_url": server.url}
+        writer = open_densifier(CaptionSettings.model_validate({"captions": text}), "cpu")
+        with pytest.raises(EndpointRefused, match=r"captions\.densify_api_key_env"):
+            writer.write([Request(clip={}, levels=("short",), facts=FACTS)])
 
 
 def test_the_estimate_says_what_is_known_and_what_is_not():

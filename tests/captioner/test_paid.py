@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from kinema import write_video
-from kinema.captioner.backends.calling import EndpointDown
+from kinema.captioner.backends.calling import EndpointDown, EndpointRefused
 from kinema.captioner.captions import stage as writing
-from kinema.captioner.captions.cost import BudgetExceeded
-from kinema.captioner.engine.commits import StageTable
+from kinema.captioner.captions.cost import BudgetExceeded, spent_on
+from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.engine.local import run_stage
 from kinema.captioner.settings import CaptionSettings
 from kinema.captioner.tables import CAPTIONS, FILTERED, SHOTS
@@ -98,6 +98,35 @@ def test_a_budget_that_ends_a_run_throws_no_finished_clip_away(dataset):
         before = len(finished(dataset))
         run_stage(writing.STAGE, dataset, settings(server, budget=1000.0, **priced))
     check(dataset, requests(server), before, lost=2)
+
+
+def with_densifier(server, poet, **run):
+    asked = settings(server, **run).model_dump()
+    asked["captions"] |= {"densify_model": "poet", "densify_base_url": poet.url}
+    return CaptionSettings.model_validate(asked)
+
+
+@pytest.mark.parametrize("free", ["densify_price_per_million", "price_per_million"])
+def test_one_of_two_endpoints_may_be_free_and_the_budget_holds_the_other(dataset, free):
+    prices = dict.fromkeys(("price_per_million_prompt", "price_per_million_output"), 1000.0)
+    prices |= {f"densify_{name}": 1000.0 for name in prices} | {f"{free}_prompt": 0.0, f"{free}_output": 0.0}
+    with serving() as server, serving() as poet:
+        run_stage(writing.STAGE, dataset, with_densifier(server, poet, budget=100.0, **prices))
+    assert len(finished(dataset)) == CLIPS and spent_on(dataset) == pytest.approx(CLIPS * 1.1)
+
+
+def test_a_budget_without_any_price_is_refused_by_the_stage_alone_too(dataset):
+    with serving() as server, pytest.raises(CaptionError, match="price_per_million"):
+        run_stage(writing.STAGE, dataset, settings(server, budget=1.0))
+
+
+def test_facts_are_not_bought_when_there_is_nobody_left_to_write_from_them(dataset):
+    with serving() as server, serving(*[(401, {"error": "no"})] * 99) as poet:
+        server.slow = 0.1
+        asked = with_densifier(server, poet, requests_per_minute=60 / 0.5)
+        with pytest.raises(EndpointRefused, match=r"401 no(.|\n)*captions\.densify_base_url"):
+            run_stage(writing.STAGE, dataset, asked)
+    assert len(server.seen) == 1
 
 
 def test_a_killed_run_pays_again_for_the_clips_in_flight_alone(dataset):
