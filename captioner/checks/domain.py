@@ -194,20 +194,28 @@ def calibrate(captioner: "ContrastiveCaptioner", fingerprint: str, *, clips: int
     return fit(both[0], both[1], fingerprint, levels)
 
 
+def packaged_domain(fingerprint: str) -> Domain | None:
+    """The packaged statistics, if they are those of the captioner with this fingerprint."""
+    found = Domain.load(PACKAGED)
+    return found if found.fingerprint == fingerprint else None
+
+
 def open_domain(captioner: "ContrastiveCaptioner", fingerprint: str, folder: Path | None = None) -> Domain | None:
     """The statistics of a captioner: packaged, kept, or made now; None if its world is not known.
 
     Args:
         folder: where what is made now is kept.
     """
-    kept = [PACKAGED, *([folder / f"{fingerprint}.safetensors"] if folder else [])]
-    for path in kept:
-        if path.is_file():
-            found = Domain.load(path)
-            if found.fingerprint == fingerprint:
-                return found
+    found = packaged_domain(fingerprint)
+    if found is not None:
+        return found
+    kept = folder / f"{fingerprint}.safetensors" if folder else None
+    if kept is not None and kept.is_file():
+        found = Domain.load(kept)
+        if found.fingerprint == fingerprint:
+            return found
     found = calibrate(captioner, fingerprint)
-    if found is not None and folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        found.save(kept[-1])
+    if found is not None and kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        found.save(kept)
     return found

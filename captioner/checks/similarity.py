@@ -8,6 +8,8 @@ Our captioner never saw one frame alone or one sentence torn out of its caption,
 unseen clips of its world, true dense captions score higher than other clips' in 99.5 % of pairs when read whole,
 in 85.2 % by the mean of their sentences and in 68.1 % by the worst one (`bench/results/caption_checks.md`). So it
 scores the clip as a whole against the longest runs of sentences that fit its context: mostly one, the caption.
+And it can judge nothing but its world (`domain`): true captions of real videos score below 0. The packaged
+captioner, whose world is measured, gives clips outside of it no score at all, whoever wrote their captions.
 """
 
 import threading
@@ -21,6 +23,7 @@ from einops import rearrange
 
 from ..engine.commits import CaptionError
 from ..settings import CaptionSettings
+from .domain import packaged_domain
 from .sentences import split_to_fit
 from .verdict import Scorer
 
@@ -41,6 +44,10 @@ class _Scores(ABC):
     def pieces(self, text: str) -> list[str]:
         """The parts of a text that are scored one by one."""
 
+    def knows(self, frames: "ClipFrames") -> bool:
+        """Whether it can judge texts of such a clip."""
+        return True
+
     def score(self, frames: "ClipFrames", text: str) -> tuple[float, float]:
         """Mean over pieces, and the worst piece, each at its best frame. Blank texts have NaN."""
         pieces = self.pieces(text)
@@ -60,11 +67,24 @@ class CaptionerScorer(_Scores):
 
     def __init__(self, folder: Path, device: str, min_similarity: float) -> None:
         from ...conditioner.captioner import ContrastiveCaptioner
+        from ..backends.base import fingerprint
 
         captioner: Any = ContrastiveCaptioner.from_pretrained(folder)
         self.captioner: ContrastiveCaptioner = captioner.to(device).eval()
         self.name, self.min_similarity = "captioner", min_similarity
+        self.world = packaged_domain(fingerprint(folder))  # None: not known, and anything is judged
         self.lock = threading.Lock()
+        self._met: tuple[Any, bool] | None = None  # the clip that was asked about last
+
+    def knows(self, frames: "ClipFrames") -> bool:
+        """Whether the clip lies in its world, by the distance that marks captions as `out_of_domain` too."""
+        if self.world is None:
+            return True
+        with self.lock:
+            if self._met is None or self._met[0] is not frames:
+                near = self.world.distance_of(self.captioner, frames) <= self.world.threshold
+                self._met = frames, near
+            return self._met[1]
 
     def similarity(self, frames: "ClipFrames", texts: list[str]) -> np.ndarray:
         """Cosines (1, N) of the clip and texts."""

@@ -23,6 +23,10 @@ class Scorer(Protocol):
     name: str
     min_similarity: float  # a caption with less is wrong; -1 where the model's scale is not known
 
+    def knows(self, frames: "ClipFrames") -> bool:
+        """Whether it can judge texts of such a clip; if not, they have no score."""
+        ...
+
     def similarity(self, frames: "ClipFrames", texts: list[str]) -> np.ndarray:
         """Cosines (T, N) of frames and texts; (1, N) if the clip is seen as a whole. Texts must fit."""
         ...
@@ -41,7 +45,7 @@ class Verdict:
     """What the checks found of one caption."""
 
     problems: list[str] = field(default_factory=list)  # in words; [] if it passed
-    clip_mean: float | None = None  # similarity, mean over sentences; None without a scorer
+    clip_mean: float | None = None  # similarity, mean over sentences; None without a scorer that knows such clips
     clip_min: float | None = None  # of the worst sentence
     repetition: float = 0.0  # share of repeated word triples, 0 to 1
     status: str = "success"  # success, truncated, blocked or error, of CAPTION_STATUSES
@@ -85,7 +89,7 @@ def check_caption(
     problems += colour_problems(text, None if frames is None else frames.frames)
     problems += _shorter_than_before(text, level, previous or {})
     mean = worst = None
-    if scorer is not None and frames is not None and text.strip():
+    if scorer is not None and frames is not None and text.strip() and scorer.knows(frames):
         mean, worst = scorer.score(frames, text)
         least = scorer.min_similarity if settings.min_similarity is None else settings.min_similarity
         if not np.isfinite(mean) or mean < least:
