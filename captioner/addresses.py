@@ -47,13 +47,19 @@ def secrets_hidden(text: str, url: str) -> str:
 def _hidden(text: str, end: str) -> str:
     if "://" not in text:
         return text
-    text = re.sub(rf"({_LOGIN})(?:(?!::)[^/?#{end}])*@", r"\1", text)
-    return re.sub(rf"({_QUERY}(?:(?!::)[^?#{end}])*)\?((?:(?!::)[^#{end}])*)", _unsigned, text)
+    text = re.sub(rf"(?i)({_LOGIN})(?:(?!::)[^/?#{end}])*@", r"\1", text)
+    return re.sub(rf"(?i)({_QUERY}(?:(?!::)[^?#{end}])*)\?((?:(?!::)[^#{end}])*)", _unsigned, text)
 
 
 def _unsigned(found: "re.Match[str]") -> str:
     parts = [part for part in found[2].split("&") if not _SECRET.fullmatch(unquote(part.partition("=")[0]))]
     return found[1] + (f"?{'&'.join(parts)}" if parts and parts != [""] else "")
+
+
+def opens_by_itself(url: str) -> bool:
+    """Whether the address of a service has what may be a key in it: a login, a query or a fragment."""
+    host = url.partition("://")[2] or url
+    return "@" in re.split(r"[/?#\\]", host, maxsplit=1)[0] or "?" in url or "#" in url
 
 
 def is_local(url: str) -> bool:

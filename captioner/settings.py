@@ -6,9 +6,10 @@ A YAML file (`--config FILE`) or `section.key=value` on the command line changes
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from ..configs.schema import Section
+from .addresses import opens_by_itself
 
 
 class IngestSettings(Section):
@@ -92,6 +93,17 @@ class WritingSettings(Section):
     attempts: int = Field(default=3, gt=0)  # at writing a caption until it passes its checks
     seed: int = 0
 
+    @field_validator("base_url", "densify_base_url")
+    @classmethod
+    def _without_key(cls, url: str) -> str:
+        if opens_by_itself(url):
+            raise ValueError(
+                "this address has a login, a query or a fragment, which would be written into the dataset; end it "
+                'with the path ("https://HOST/v1") and give the key in the environment variable that '
+                "captions.api_key_env (or densify_api_key_env) names"
+            )
+        return url
+
 
 class CheckSettings(Section):
     """What a caption must pass."""
@@ -137,6 +149,8 @@ class RunSettings(Section):
 
 class CaptionSettings(Section):
     """A whole captioning run."""
+
+    model_config = ConfigDict(hide_input_in_errors=True)  # it may be an address with a key in it
 
     ingest: IngestSettings = IngestSettings()
     shots: ShotSettings = ShotSettings()

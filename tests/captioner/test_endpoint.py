@@ -32,11 +32,13 @@ from kinema.captioner.captions.cost import (
 )
 from kinema.captioner.captions.densify import open_densifier
 from kinema.captioner.captions.facts import Facts, Subject
+from kinema.captioner.engine.claim import load_settings
 from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.settings import CaptionSettings, RunSettings
 from kinema.captioner.shots.frames import ClipFrames
 from kinema.captioner.summary import lines, summarise
 from kinema.captioner.tables import CAPTIONS
+from kinema.configs.load import ConfigError
 
 FACTS = Facts(subjects=[Subject(name="car", count=1, attributes=["red"])], actions=["car drives left"])
 PROSE = {"short": "A red car drives left", "medium": "A red car drives left.", "dense": "A red car drives left."}
@@ -559,6 +561,21 @@ def test_a_key_goes_to_its_own_host_alone(monkeypatch):
         writer = open_densifier(CaptionSettings.model_validate({"captions": text}), "cpu")
         with pytest.raises(EndpointRefused, match=r"captions\.densify_api_key_env"):
             writer.write([Request(clip={}, levels=("short",), facts=FACTS)])
+
+
+@pytest.mark.parametrize("name", ["base_url", "densify_base_url"])
+@pytest.mark.parametrize(
+    "address", ["https://u:geheim@h/v1", "https://h/v1?key=geheim", "geheim@h", "http://h/v1#geheim"]
+)
+def test_an_address_with_a_key_in_it_is_refused_and_not_told(name, address):
+    with pytest.raises(ConfigError, match=rf"captions\.{name}: .*captions\.api_key_env") as caught:
+        load_settings(overrides=[f"captions.{name}={address}"])
+    assert "geheim" not in str(caught.value)
+    with pytest.raises(ValueError, match="api_key_env") as raised:
+        CaptionSettings.model_validate({"captions": {name: address}})
+    assert "geheim" not in str(raised.value)
+    fine = ["https://h/v1", "http://[::1]:8000/v1/", "https://api.example/accounts/@cf/v1"]
+    assert all(load_settings(overrides=[f"captions.{name}={url}"]) for url in fine)
 
 
 def test_the_estimate_says_what_is_known_and_what_is_not():

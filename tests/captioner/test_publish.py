@@ -304,7 +304,7 @@ def test_tables_side_by_side_match_by_a_column():
 
 def test_the_card_tells_no_address_of_an_endpoint_and_no_folder_of_a_model(tmp_path):
     (tmp_path / "seer").mkdir()
-    captions = {"backend": "openai", "base_url": "https://me:secret@10.0.0.7/v1", "densify_model": "poet"}
+    captions = {"backend": "openai", "base_url": "https://10.0.0.7/secret/v1", "densify_model": "poet"}
     captions |= {
         "densify_base_url": "http://inner.example/v1",
         "api_key_env": "MY_KEY",
