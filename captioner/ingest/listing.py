@@ -7,6 +7,7 @@ the tables of captions that folders have.
 """
 
 import contextlib
+import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from fnmatch import fnmatchcase
@@ -22,7 +23,7 @@ from ..settings import IngestSettings
 from ..tables import Row, digest
 from .remote import RemoteTree, copy_file, is_url
 from .sidecars import SIDECARS, captions_of, clean, file_of, license_of, part_of, read_sidecar
-from .walking import Folder, LocalTree, State, Tree, printable
+from .walking import Folder, LocalTree, State, Tree, leads_out, printable
 
 VIDEO_SUFFIXES = (
     ".mp4", ".m4v", ".mov", ".qt", ".mkv", ".webm", ".avi", ".gif", ".mpg", ".mpeg", ".m2v", ".m2ts", ".mts",
@@ -31,6 +32,10 @@ VIDEO_SUFFIXES = (
 KINDS = (
     "a folder, a video, a glob such as 'videos/**/*.mp4', a .txt list of files, a .parquet, .csv or .jsonl table, "
     "a .zip or .tar archive, or a URL of these"
+)
+OUTSIDE = (
+    "a link, or behind one, that leads out of the source's folder, and so not read; put a copy there, or give the "
+    "folder that it leads to as a source of its own"
 )
 _MAGIC = frozenset("*?[")
 
@@ -56,7 +61,7 @@ def list_sources(source: str, settings: IngestSettings, dataset: Path | None = N
         found = True
         yield row
     if not found:
-        raise CaptionError(f"{source} holds no video ({', '.join(VIDEO_SUFFIXES)}); give {KINDS}")
+        raise CaptionError(f"{without_secrets(source)} holds no video ({', '.join(VIDEO_SUFFIXES)}); give {KINDS}")
 
 
 def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterator[Row]:
@@ -69,7 +74,7 @@ def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterat
         try:
             tree = RemoteTree(source)
         except ValueError as error:
-            raise CaptionError(str(error)) from None
+            raise CaptionError(secrets_hidden(str(error), source)) from None
         return _from_url(tree, source, settings)
     path = Path(source)
     if path.is_dir():
@@ -85,10 +90,10 @@ def _rows(source: str, settings: IngestSettings, dataset: Path | None) -> Iterat
             return _from_list(path, str(path.absolute()), str(path.parent), settings)
         if path.is_file() and path.suffix.lower() in (".zip", ".tar"):
             return _rows(f"{path.suffix[1:].lower()}://::{path.absolute()}", settings, dataset)
-        return _of_file(LocalTree(), source, None, [], settings)
-    if _MAGIC & set(source):
+        return _of_file(LocalTree(), source, None, [], settings, str(path.parent))
+    if _MAGIC & set(source) and "://" not in source:
         return _from_glob(LocalTree(dataset), source, settings)
-    raise CaptionError(f"{source} does not exist; give {KINDS}")
+    raise CaptionError(f"{without_secrets(source)} does not exist; give {KINDS}")
 
 
 def _from_url(tree: RemoteTree, source: str, settings: IngestSettings) -> Iterator[Row]:
@@ -100,19 +105,20 @@ def _from_url(tree: RemoteTree, source: str, settings: IngestSettings) -> Iterat
             return _from_folders(tree, root, settings)
         there = tree.files.exists(root)
     except Exception as error:  # each file system has errors of its own
-        raise CaptionError(f"{source} cannot be read: {type(error).__name__}: {error}") from None
+        said = f"{source} cannot be read: {type(error).__name__}: {error}"
+        raise CaptionError(secrets_hidden(said, source)) from None
     if not there:
-        raise CaptionError(f"{source} does not exist; give {KINDS}")
+        raise CaptionError(f"{without_secrets(source)} does not exist; give {KINDS}")
     if _suffix(root) in (".txt", *SUFFIXES):
         return _from_copied_list(tree, root, settings)
-    return _of_file(tree, root, None, [], settings)
+    return _of_file(tree, root, None, [], settings, tree.split(root)[0])
 
 
 def _from_web_list(source: str, settings: IngestSettings) -> Iterator[Row]:
     try:
         download = fetch(source)  # its file is there as long as this name
     except FetchError as error:
-        raise CaptionError(str(error)) from None
+        raise CaptionError(secrets_hidden(str(error), source)) from None
     yield from _from_list(download.path, source, source.rpartition("/")[0], settings)
 
 
@@ -161,23 +167,23 @@ def _from_folders(
     for folder in tree.walk(root, depth):
         for path, reason in folder.problems:
             yield _row(settings, tree.uri(path), path, State(problem=reason))
-        yield from _read_tables(tree, folder, named, chosen is None, settings)
+        yield from _read_tables(tree, folder, named, chosen is None, settings, root)
         present = set(folder.names)
         for name in folder.names:
             path = tree.join(folder.path, name)
             if chosen(path) if chosen is not None else _suffix(name) in VIDEO_SUFFIXES:
-                yield from _of_file(tree, path, present, named.pop(path, []), settings)
+                yield from _of_file(tree, path, present, named.pop(path, []), settings, root)
         if not folder.names and folder.path != root and _suffix(folder.path) in VIDEO_SUFFIXES:
             yield _row(
                 settings, tree.uri(folder.path), folder.path, State(problem="a folder, though named as a video")
             )
     if chosen is None:
         for path, rows in named.items():
-            yield from _of_file(tree, path, None, rows, settings)
+            yield from _of_file(tree, path, None, rows, settings, root)
 
 
 def _read_tables(
-    tree: Tree, folder: Folder, named: dict[str, list[Row]], whole: bool, settings: IngestSettings
+    tree: Tree, folder: Folder, named: dict[str, list[Row]], whole: bool, settings: IngestSettings, root: str
 ) -> Iterator[Row]:
     """Note what the tables in a folder say of files, and give rows for what cannot be read of them.
 
@@ -191,6 +197,8 @@ def _read_tables(
         state = tree.look(path)
         if isinstance(tree, RemoteTree) and (state.size or 0) > MAX_TABLE:
             state = State(problem=f"a table of {state.size:,} bytes; at most {MAX_TABLE:,} are fetched")
+        if not state.problem and leads_out(tree, path, root):
+            state = State(problem=f"a table of captions that is {OUTSIDE}")
         if state.problem:
             yield _row(settings, tree.uri(path), path, state)
             continue
@@ -219,7 +227,10 @@ def _from_list(path: Path, uri: str, folder: str, settings: IngestSettings) -> I
             name = f"{inner.rstrip('/')}/{row['file'].removeprefix('./')}"
             yield _listed_row(settings, uri, f"{name}::{chain}" if chain else name, row)
         else:
-            yield from _of_file(tree, tree.join(folder, row["file"]), None, [row], settings)
+            path_named = tree.join(folder, row["file"])
+            inside = Path(os.path.normpath(path_named)).is_relative_to(folder)
+            root = folder if inside else tree.split(path_named)[0]
+            yield from _of_file(tree, path_named, None, [row], settings, root)
 
 
 def _listed_row(settings: IngestSettings, by: str, url: str, said: Row) -> Row:
@@ -276,9 +287,14 @@ def _part(row: Row) -> tuple[Any, ...]:
 
 
 def _of_file(
-    tree: Tree, path: str, present: set[str] | None, rows: list[Row], settings: IngestSettings
+    tree: Tree, path: str, present: set[str] | None, rows: list[Row], settings: IngestSettings, root: str
 ) -> Iterator[Row]:
-    """The row of a file, or one for each part that tables name; captions beside it where those have none."""
+    """The row of a file, or one for each part that tables name; captions beside it where those have none.
+
+    Args:
+        root: folder that captions must lie in. A link out of it may lead to somebody's letters, which would be
+            published; a video that is one is taken.
+    """
     state, uri = tree.look(path), tree.uri(path)
     beside: Row = {}
     if not all(row.get("captions") for row in rows) or not rows:
@@ -289,6 +305,8 @@ def _of_file(
             if sidecar == name or (present is not None and sidecar not in present) or not tree.look(at).size:
                 continue
             try:
+                if leads_out(tree, at, root):
+                    raise ValueError(OUTSIDE)
                 beside = read_sidecar(tree, at, settings.caption_column)
             except ValueError as error:
                 reason = f"captions that cannot be read ({error}); the video is taken without them"
@@ -330,7 +348,8 @@ def _copied(tree: Tree, path: str) -> Iterator[Path]:
         try:
             copy_file(tree.files, path, copy, MAX_TABLE)
         except Exception as error:  # each file system has errors of its own
-            raise CaptionError(f"{tree.uri(path)} cannot be read: {type(error).__name__}: {error}") from None
+            said = f"{tree.uri(path)} cannot be read: {type(error).__name__}: {error}"
+            raise CaptionError(secrets_hidden(said, tree.uri(path))) from None
         yield copy
 
 

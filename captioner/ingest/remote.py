@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ...data.fetch import Download, fetch
-from ..addresses import WEB, links, missing_package, without_secrets
+from ..addresses import WEB, links, missing_package, secrets_hidden, without_secrets
 from ..engine.commits import CaptionError
 from .walking import MAX_TEXT, Folder, State
 
@@ -115,6 +115,15 @@ class RemoteTree:
         """The URL."""
         return self.files.unstrip_protocol(path) + (f"::{self.chain}" if self.chain else "")
 
+    def real(self, path: str) -> Path | None:
+        """Where a file lies that is of this machine after all (file://, and what only keeps copies of it)."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        files = self.files
+        while (inner := getattr(files, "fs", None)) is not None:
+            files = inner
+        return Path(path).resolve() if isinstance(files, LocalFileSystem) else None
+
 
 def open_url(url: str) -> tuple[Any, str]:
     """The fsspec file system of a URL, and the path in it.
@@ -137,9 +146,9 @@ def open_url(url: str) -> tuple[Any, str]:
     except ImportError as error:
         missing = missing_package(url)
         needs = f"{missing[0]}:// needs `pip install {missing[1]}`" if missing else str(error)
-        raise MissingPackageError(f"{without_secrets(url)} cannot be opened: {needs}") from None
+        raise MissingPackageError(secrets_hidden(f"{url} cannot be opened: {needs}", url)) from None
     except Exception as error:  # credentials, an archive that is none: each file system has errors of its own
-        raise ValueError(f"{without_secrets(url)} cannot be opened ({told(error)})") from None
+        raise ValueError(secrets_hidden(f"{url} cannot be opened ({told(error)})", url)) from None
     if download is not None:
         files.kinema_download = download  # its file is there as long as this
         type(files).clear_instance_cache()  # else fsspec keeps every archive for ever

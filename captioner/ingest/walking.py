@@ -65,6 +65,10 @@ class Tree(Protocol):
         """What names the file everywhere: an absolute path, or a URL."""
         ...
 
+    def real(self, path: str) -> Path | None:
+        """Where a file of this machine lies, all links followed; None for one that is elsewhere."""
+        ...
+
 
 class LocalTree:
     """This machine's files. Links to files are files; links to folders are entered if they lead out of the root.
@@ -164,6 +168,16 @@ class LocalTree:
     def uri(self, path: str) -> str:
         """The absolute path."""
         return str(Path(path).absolute())
+
+    def real(self, path: str) -> Path | None:
+        """Where it lies."""
+        return Path(path).resolve()
+
+
+def leads_out(tree: Tree, path: str, root: str) -> bool:
+    """Whether a file is a link, or behind one, that leads out of a folder: to what its maker need not own."""
+    real, top = tree.real(path), tree.real(root)
+    return real is not None and top is not None and not real.is_relative_to(top)
 
 
 def printable(text: str) -> str:

@@ -143,6 +143,57 @@ def test_captions_beside_a_video_are_its_originals(tmp_path):
     assert chosen[str(tmp_path / "g.mp4")]["captions"] == ["chosen"]
 
 
+def leaking(tmp_path):
+    """A folder of somebody's, with links to what lies beside it."""
+    root, private = put(tmp_path / "root", *(f"{n}.mp4" for n in "abcde"), "in/f.mp4"), tmp_path / "private"
+    put(private, "g.mp4")
+    (private / "secret").write_text("my letters")
+    (private / "g.txt").write_text("my letters")
+    (private / "secret.csv").write_text("path,caption\ne.mp4,my letters\n")
+    (root / "a.txt").symlink_to("../private/secret")
+    (root / "b.json").symlink_to(private / "secret.csv")
+    (root / "c.txt").symlink_to("chain")
+    (root / "chain").symlink_to(private / "secret")
+    (root / "metadata.csv").symlink_to(private / "secret.csv")
+    (root / "in" / "f.txt").symlink_to("../words")
+    (root / "words").write_text("own words")
+    (root / "out").symlink_to(private)
+    (root / "d.txt").write_text("own words")
+    (root / "v.mp4").symlink_to(private / "g.mp4")
+    return root
+
+
+@pytest.mark.parametrize("kind", ["{}", "file://{}", "simplecache://::file://{}", "link", "{}/**/*.mp4", "list"])
+def test_captions_behind_links_out_of_the_source_are_not_read_and_told_of(tmp_path, kind):
+    root = leaking(tmp_path)
+    source = kind.format(root)
+    if kind == "link":
+        source = tmp_path / "link"
+        source.symlink_to(root)
+    if kind == "list":
+        source = root / "list.txt"
+        source.write_text("\n".join(["a.mp4", "b.mp4", "c.mp4", "d.mp4", "in/f.mp4", "out/g.mp4", "v.mp4"]))
+    rows = {Path(row["source_uri"].partition("::")[0]).name: row for row in listed(source)}
+    assert "my letters" not in str(rows)
+    assert {name for name, row in rows.items() if row["captions"]} == {"d.mp4", "f.mp4"}
+    assert rows["d.mp4"]["captions"] == rows["f.mp4"]["captions"] == ["own words"]
+    assert {"a.mp4", "b.mp4", "c.mp4", "v.mp4"} <= {name for name, row in rows.items() if not row["reason"]}
+    told = {name for name, row in rows.items() if "leads out of the source" in row["reason"]}
+    tables = set() if kind == "list" else {"metadata.csv"}
+    entered = {"g.txt"} if kind == "list" else {"g.txt", "secret.csv"}  # fsspec enters no links to folders
+    assert {"a.txt", "b.json", "c.txt"} | tables | (set() if "file://" in kind else entered) == told
+
+
+def test_captions_of_one_file_and_of_videos_that_a_list_has_from_elsewhere(tmp_path):
+    root = leaking(tmp_path)
+    assert [row["captions"] for row in listed(root / "d.mp4")] == [["own words"]]
+    beside, video = listed(root / "a.mp4")
+    assert "leads out" in beside["reason"] and video["captions"] == [] and video["reason"] == ""
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "l.txt").write_text("../root/d.mp4\n../root/a.mp4\n")
+    assert [row["captions"] for row in listed(tmp_path / "lists" / "l.txt")] == [["own words"], [], []]
+
+
 TABLE = [
     {"file_name": "a.mp4", "text": "first", "start": 0, "end": 1.5, "licence": "CC-BY"},
     {"file_name": "a.mp4", "text": "second", "start": 0, "end": 1.5, "licence": "CC-BY"},
@@ -338,6 +389,61 @@ def test_shards_of_clips_with_their_captions(tmp_path):
     ]  # fmt: skip
 
 
+SIGNED = "X-Amz-Signature=geheim"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        f"http://u:geheim@127.0.0.1:1/list.txt?{SIGNED}",
+        f"http://127.0.0.1:1/a b/list.csv?page=1&{SIGNED}",
+        f"zip://::http://u:geheim@127.0.0.1:1/v.zip?{SIGNED}",
+        f"zip://x::http://127.0.0.1:1/v.zip?{SIGNED}::http://u:geheim@h/a.zip",
+        f"nonsense://a/b.mp4::https://h/x?{SIGNED}",
+        f"memory://nothing/here::https://u:geheim@h/v.zip?{SIGNED}",
+        f"s3://bucket/nothing?{SIGNED}",
+        f"simplecache::https://u:geheim@h/v.zip?{SIGNED}",
+        f"zip://::file:///gone.zip?token=geheim::https://u:geheim@h/x?{SIGNED}",
+    ],
+)
+def test_no_message_about_a_source_has_what_opens_it(source, tmp_path):
+    with pytest.raises(CaptionError) as caught:
+        listed(source)
+    assert "geheim" not in str(caught.value) and len(str(caught.value)) > 20
+
+
+def test_no_message_about_what_a_signed_source_holds_has_what_opens_it(memory, monkeypatch):
+    memory.pipe("/v/notes.md", b"1")
+    memory.pipe("/v/metadata.csv", b"path\n")
+    address = f"https://u:geheim@h/v.zip?{SIGNED}"
+
+    def opened(url):
+        return memory, "/v"
+
+    monkeypatch.setattr("kinema.captioner.ingest.remote.open_url", opened)
+
+    def said():
+        with pytest.raises(CaptionError) as caught:
+            listed(f"zip://v::{address}")
+        assert "geheim" not in str(caught.value)
+        return str(caught.value)
+
+    def fails(*_, **__):
+        raise PermissionError(f"403 of {address}")
+
+    memory.rm("/v/metadata.csv")
+    assert "holds no video" in said()
+    memory.pipe("/v/metadata.csv", b"path\n")
+    with monkeypatch.context() as patched:
+        patched.setattr(memory, "get_file", fails)
+        assert "metadata.csv::https://h/v.zip cannot be read: PermissionError: 403 of https://h/v.zip" in said()
+    monkeypatch.setattr(memory, "isdir", fails)
+    assert "cannot be read: PermissionError" in said()
+    monkeypatch.setattr(memory, "isdir", lambda _: False)
+    monkeypatch.setattr(memory, "exists", lambda _: False)
+    assert "does not exist" in said()
+
+
 def test_a_source_that_is_not_there_or_holds_nothing_says_what_a_source_is(tmp_path):
     put(tmp_path / "bare", "notes.md")
     with pytest.raises(CaptionError, match="does not exist; give a folder, a video, a glob"):
@@ -452,6 +558,7 @@ def test_a_list_from_the_web_names_nothing_of_this_machine_and_a_list_from_here_
     [
         ("https://u:p@h/a.mp4?x=1&sig=s&y=2#f", "https://h/a.mp4?x=1&y=2#f"),
         ("https://h/a b.mp4?Token=s", "https://h/a b.mp4"),
+        ("HTTPS://u:p@h/a.mp4?Sig=s", "HTTPS://h/a.mp4"),
         ("zip://m?key=1.mp4::http://t@h/v.zip?%73ignature=s", "zip://m?key=1.mp4::http://h/v.zip"),
         ("https://h/a@b.mp4?monkey=1", "https://h/a@b.mp4?monkey=1"),
         ("abfs://box@account.dfs.core.windows.net/a.mp4?sig=s", "abfs://box@account.dfs.core.windows.net/a.mp4"),
