@@ -18,6 +18,7 @@ from typing import Any
 from ...data.video_io import VideoError
 from ..backends.base import PROSE, Answer, Backend, Request
 from ..checks.verdict import Scorer, Verdict, check_caption
+from ..ingest.unchanged import UnreachableError
 from ..settings import CaptionSettings
 from ..shots.frames import ClipFrames, read_clip
 from ..tables import CAPTIONS, Row, caption_id, digest
@@ -89,13 +90,19 @@ class Writer:
         self.scoring = threading.Lock()
 
     def write(self, clips: Sequence[Row], run_id: str = "") -> list[Row]:
-        """Rows of the captions table of clips: facts, three levels, and the original captions."""
+        """Rows of the captions table of clips: facts, three levels, and the original captions.
+
+        Raises:
+            UnreachableError: a clip's file cannot be read now; nothing was asked of a model yet.
+        """
         drafts, rows = [], []
         count = self.backend.num_frames or self.writing.num_frames
         made = {"run_id": run_id}
         for clip in clips:
             try:
                 frames = read_clip(clip, count, max_side=self.writing.max_side)
+            except UnreachableError:
+                raise
             except VideoError as error:
                 rows += self._unreadable(clip, str(error), made)
             else:

@@ -20,6 +20,7 @@ from ..settings import CaptionSettings
 from .commits import CaptionError, explained_if_full
 
 NEVER = ("run",)  # sections that change no row
+PATIENCE = ("ingest.probe_seconds",)  # settings that only decide which files are tried again: another is taken
 FIRST = {"dataset": "media"}  # first stage that a section decides, if it is not named like the section
 MINE = {"config.yaml", "models.json", "source.json", "stages"}
 
@@ -151,7 +152,7 @@ def differences(dataset: Path, settings: CaptionSettings) -> Iterator[tuple[str,
 
 def _unequal(section: str, there: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
     for key in [*now, *(key for key in there if key not in now)]:
-        if there.get(key) != now.get(key):
+        if there.get(key) != now.get(key) and f"{section}.{key}" not in PATIENCE:
             yield f"{section}.{key} is {_shown(there.get(key))} there and {_shown(now.get(key))} now"
 
 

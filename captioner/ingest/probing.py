@@ -43,7 +43,9 @@ class Prober:
         self._served = 0  # files that the child was asked about
 
     def probe(self, path: Path) -> dict[str, Any]:
-        """What `measure` says of a file, or {"reason"} if it took too long or the decoder crashed.
+        """What `measure` says of a file; {"reason"} if the decoder crashed.
+
+        {"unreached"} if time or memory was short, as they may be on a busy machine: no lasting fault of the file.
 
         Raises:
             CaptionError: no child can be started.
@@ -76,13 +78,13 @@ class Prober:
 
     def answer(self) -> dict[str, Any]:
         """Wait for what comes out of the file asked for."""
-        code = 0
+        code, allowed = 0, 0.0
         for attempt in range(ATTEMPTS):
             assert self._asked is not None
             path, allowed, until = self._asked
             if not self._receive(max(0.0, until - time.monotonic())):
                 self.close()
-                return {"reason": f"it took longer than {allowed:.3g} s to look into; the decoder hangs"}
+                return {"unreached": self._too_long(allowed)}
             line, self._line = self._line, b""
             if line:
                 return json.loads(line)
@@ -90,12 +92,20 @@ class Prober:
             code = self._child.wait()
             self.close()
             if code == -signal.SIGALRM:
-                return {"reason": f"it took longer than {allowed:.3g} s to look into; the decoder hangs"}
+                return {"unreached": self._too_long(allowed)}
             if attempt + 1 < ATTEMPTS:
                 self.ask(path)
+        if code == -signal.SIGKILL:  # by the system: memory ran out, maybe by others' fault
+            return {"unreached": "the process that looked into it was killed (out of memory?)"}
         if code < 0:
             return {"reason": f"the decoder crashed on it (signal {-code}, {signal.Signals(-code).name})"}
         return {"reason": f"the decoder ended on it (exit code {code})"}
+
+    def _too_long(self, allowed: float) -> str:
+        return (
+            f"it took longer than {allowed:.3g} s to look into: the decoder hangs, or the machine is busy; "
+            f"ingest.probe_seconds={4 * self.seconds:g} gives it more time"
+        )
 
     def close(self) -> None:
         """End the child; the next question starts another."""

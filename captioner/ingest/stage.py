@@ -1,7 +1,8 @@
 """From SOURCE to files that can be used, fetched, hashed and looked into; or to the reasons why they cannot.
 
-A file that could not be fetched for a reason that may pass has a row of status "unreached". The next run lists it
-under another key and so tries it again; the row of old is then of the past, as that of a changed file is.
+A file that could not be fetched or read for a reason that may pass, or took too long to look into, has a row of
+status "unreached". The next run lists it under another key and so tries it again; the row of old is then of the
+past, as that of a changed file is. The same holds for one whose fetched copy is gone.
 
 DATASET/sources/SHA256.mp4          what had to be fetched
 DATASET/.pending/ingest             while the stage runs: addresses with their secrets, which no table has
@@ -9,6 +10,7 @@ DATASET/stages/ingest/listed.txt    keys of what SOURCE held when it was listed 
 """
 
 import hashlib
+import os
 import random
 import time
 import zipfile
@@ -18,7 +20,7 @@ from typing import Any
 
 from ...data.fetch import FetchError, fetch
 from ...data.files import atomic_path
-from ..addresses import WEB, secrets_hidden, without_secrets
+from ..addresses import WEB, is_local, links, secrets_hidden, without_secrets
 from ..engine.claim import source_of
 from ..engine.commits import FULL, CaptionError, StageTable
 from ..settings import CaptionSettings
@@ -26,13 +28,13 @@ from ..stage import Stage, Work
 from ..tables import SOURCES, Row, digest
 from .listing import list_sources
 from .probing import Prober
-from .remote import MAX_BYTES, MAX_SECONDS, MissingPackageError, TooLargeError, copy_file, open_url, told
+from .remote import MAX_BYTES, MAX_SECONDS, MissingPackageError, TooLargeError, copy_file, is_url, open_url, told
 from .walking import LocalTree
 
 NOT_REACHED = "not reached, the next run tries again: "
 BLOCK = 4 << 20  # bytes that are hashed in one go
 WAITS = (1.0, 4.0)  # seconds before a fetch that failed for a passing reason is tried again
-MOST_FAILED = 5  # fetches that fail in a row for passing reasons: then the network is at fault, and not the files
+MOST_FAILED = 5  # files that fail in a row for passing reasons: then network or disk is at fault, and not they
 REMEMBERED = 64  # files that a worker remembers, for tables that ask for many parts of each
 _LASTING = (FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError)
 _LASTING += (KeyError, ValueError, RuntimeError, zipfile.BadZipFile)  # errors that trying again does not mend
@@ -86,6 +88,7 @@ class _Ingest:
         self.folder = folder
         self.prober = Prober(settings.ingest.probe_seconds, settings.ingest.max_hours)
         self.failed = 0  # fetches in a row
+        self.unread: dict[Path, None] = {}  # local files in a row
         self.fetched: dict[str, Path] = {}
         self.seen: dict[tuple[str, str], dict[str, Any]] = {}
 
@@ -114,40 +117,66 @@ class _Ingest:
 
         Raises:
             _Unusable: it cannot be used.
+            _Unreached: it may be used another time.
+            CaptionError: several in a row could not be read.
         """
         state = LocalTree().look(str(path))
-        if state.problem:
-            raise _Unusable(state.problem)
+        if state.problem:  # it had none when it was listed
+            raise self._unread(path, state.problem)
         name = (str(path), state.stamp)
         if name not in self.seen:
             _forget(self.seen)
-            self.seen[name] = self._look(path)
-            if LocalTree().look(str(path)) != state:
-                del self.seen[name]
+            try:
+                found = self._look(path)
+            except OSError as error:
+                self.prober.close()
+                raise self._unread(path, f"cannot be read ({error.strerror})") from None
+            if (now := LocalTree().look(str(path))).problem:
+                raise self._unread(path, now.problem)
+            if now != state:
                 raise _Unusable("it changed while it was read: is it still being written?")
+            self.seen[name] = found
+        self.unread.clear()
         facts = self.seen[name]
+        if "unreached" in facts:
+            raise _Unreached(facts["unreached"])
         if "reason" in facts:
             raise _Unusable(facts["reason"])
         return facts | {"bytes": state.size, "mtime_ns": int(state.stamp)}
 
     def _look(self, path: Path) -> dict[str, Any]:
-        """Hash a file while the prober looks into it; what it finds unusable is not read to the end."""
+        """Hash a file while the prober looks into it; what it finds unusable is not read to the end.
+
+        Raises:
+            OSError: it cannot be read; then what the prober says of it is not told.
+        """
         digest = hashlib.sha256()
         found = None  # an answer is given once
-        try:
-            with path.open("rb") as file:
-                self.prober.ask(path)
-                while block := file.read(BLOCK):
-                    digest.update(block)
-                    if found is None and self.prober.answered():
-                        found = self.prober.answer()
-                        if "reason" in found:
-                            return found
-        except OSError as error:
-            self.prober.close()
-            return {"reason": f"cannot be read ({error.strerror})"}
+        with path.open("rb") as file:
+            self.prober.ask(path)
+            while block := file.read(BLOCK):
+                digest.update(block)
+                if found is None and self.prober.answered():
+                    found = self.prober.answer()
+                    if "reason" in found or "unreached" in found:
+                        file.read(BLOCK)  # was it the decoder who could not go on, or the disk?
+                        return found
         found = found or self.prober.answer()
-        return found if "reason" in found else {"source_sha256": digest.hexdigest(), **found}
+        return {"source_sha256": digest.hexdigest(), **found}
+
+    def _unread(self, path: Path, why: str) -> "_Unreached":
+        """What to raise of a local file that is there no more, or cannot be read.
+
+        Raises:
+            CaptionError: it is one of several in a row.
+        """
+        self.unread[path] = None
+        if len(self.unread) >= MOST_FAILED:
+            raise CaptionError(
+                f"{len(self.unread)} files in a row could not be read, the last one {path}: {why}. Is a disk or a "
+                "share missing? Bring it back, and give the same command again: it goes on where it stopped"
+            )
+        return _Unreached(why)
 
     def _fetched(self, uri: str) -> Path:
         """A copy of a file that is elsewhere.
@@ -214,9 +243,11 @@ class _Ingest:
         except Exception as error:  # each file system has errors of its own
             if isinstance(error, OSError) and error.errno in FULL:
                 raise
+            words = f"it cannot be fetched ({told(error)})"
+            if is_local(uri) and not _is_there(uri):  # an archive; the file in it is not to blame
+                raise _Passing(words) from None
             if isinstance(error, FileNotFoundError):
                 raise _Unusable("no such file") from None
-            words = f"it cannot be fetched ({told(error)})"
             raise (_Unusable if isinstance(error, _LASTING) else _Passing)(words) from None
         finally:
             temporary.unlink(missing_ok=True)
@@ -231,7 +262,7 @@ class _Passing(Exception):
 
 
 class _Unreached(Exception):
-    """A file that this run cannot fetch and a later one may, and why."""
+    """A file that this run cannot fetch or read and a later one may, and why."""
 
 
 def unusable(row: Row, reason: str) -> list[Row]:
@@ -252,10 +283,20 @@ def _listed(dataset: Path) -> Path:
     return dataset / "stages" / "ingest" / "listed.txt"
 
 
+def _is_there(uri: str) -> bool:
+    """Whether the local file that an address leads to, or begins at, can be read."""
+    return os.access(links(uri)[-1].partition("://")[2] or links(uri)[-1], os.R_OK)
+
+
 def _unreached(dataset: Path) -> set[str]:
-    """Keys of what could not be fetched, in this run or an earlier one."""
-    rows = StageTable(dataset, "ingest", SOURCES).rows(["source_key", "status"])
-    return {row["source_key"] for row in rows if row["status"] == "unreached"}
+    """Keys of what could not be fetched or read, in this run or an earlier one, or is no longer there."""
+    rows = StageTable(dataset, "ingest", SOURCES).rows(["source_key", "source_uri", "path", "status"])
+    return {row["source_key"] for row in rows if row["status"] == "unreached" or _copy_is_gone(row)}
+
+
+def _copy_is_gone(row: Row) -> bool:
+    fetched = row["status"] == "ok" and is_url(row["source_uri"])
+    return fetched and not Path(row["path"]).is_file()
 
 
 def _forget(known: dict[Any, Any]) -> None:

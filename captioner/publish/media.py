@@ -14,7 +14,7 @@ import numpy as np
 from ...data.video_io import VideoError, VideoWriteError, iter_video, probe, write_video
 from ..engine.commits import StageTable, explained_if_full
 from ..ingest.current import clips
-from ..ingest.unchanged import check_unchanged, unchanged
+from ..ingest.unchanged import UnreachableError, check_unchanged, unchanged
 from ..settings import CaptionSettings, DatasetSettings
 from ..shots.frames import clip_times
 from ..stage import Stage, Work
@@ -58,11 +58,13 @@ def clip_path(clip_id: str, settings: DatasetSettings) -> str:
 def _made(row: Row, dataset: Path, settings: DatasetSettings) -> Row:
     made = dict.fromkeys(MEDIA.names) | {"clip_id": row["clip_id"], "status": "ok"}
     if settings.media == "reference":
-        reason = None if Path(row["path"]).is_file() else f"{row['path']}: no such file"
         try:
             check_unchanged(row)
+            reason = None if Path(row["path"]).is_file() else f"{row['path']}: no such file"
+        except UnreachableError:
+            raise
         except VideoError as error:
-            reason = reason or str(error)
+            reason = str(error)
         same = {name: row[name] for name in ("path", "width", "height", "fps", "num_frames")}
         return made | same | {"status": "quarantined" if reason else "ok", "reason": reason}
     made["path"] = clip_path(row["clip_id"], settings)
@@ -72,6 +74,8 @@ def _made(row: Row, dataset: Path, settings: DatasetSettings) -> Row:
             with explained_if_full(dataset):
                 cut_clip(row, target, crf=settings.crf, max_side=settings.max_side)
         info = probe(target)
+    except UnreachableError:
+        raise
     except VideoError as error:
         cause = error.__cause__
         if isinstance(error, VideoWriteError) and isinstance(cause, OSError):  # the disk's fault, not the clip's
@@ -92,7 +96,8 @@ def cut_clip(row: Row, target: Path, *, crf: float, max_side: int | None = None)
         max_side: pixels; a larger picture is made smaller, its aspect kept.
 
     Raises:
-        VideoError: the source cannot be read or was changed; `VideoWriteError` if the clip cannot be written.
+        VideoError: the source cannot be decoded or was changed; `UnreachableError` if it cannot be read now;
+            `VideoWriteError` if the clip cannot be written.
     """
     start, end = row["start_s"] or 0.0, row["end_s"]
     fps, even = frame_rate([frame.time for frame in clip_times(row)], row["fps"], end)

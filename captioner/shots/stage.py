@@ -13,7 +13,7 @@ from ...data.video_io import VideoDamageError, VideoError, VideoRangeError, iter
 from ..engine.ordering import in_order
 from ..ingest.current import range_key
 from ..ingest.stage import sources
-from ..ingest.unchanged import unchanged
+from ..ingest.unchanged import UnreachableError, check_readable, unchanged
 from ..settings import CaptionSettings, ShotSettings
 from ..stage import Stage, Work
 from ..tables import SHOTS, SOURCES, Row, clip_id, digest
@@ -84,10 +84,17 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
     """The clips of one file, or part of one.
 
     A file that is damaged from some time on gives the clips before that, and a quarantined row for the rest.
+
+    Raises:
+        UnreachableError: it cannot be read now, whatever it holds.
     """
     try:
         with unchanged(row):
             seen = look(row, settings, network)
+            if seen.damage is not None:
+                check_readable(row)
+    except UnreachableError:
+        raise
     except VideoError as error:
         return [_unusable(row, row.get("start_s") or 0.0, error.cause)]
     clips = []
@@ -97,6 +104,8 @@ def clips_of(row: Row, settings: ShotSettings, network: Any = None) -> list[Row]
             lines = [line for number, line in seen.lines if begin <= number < end]
             try:
                 crop = crop_of(lines) if len(lines) >= LOOKS else find_crop(read_clip(clip, LOOKS + 2).frames)
+            except UnreachableError:
+                raise
             except VideoError as error:
                 clips.append(_unusable(row, clip["start_s"], error.cause))
                 continue

@@ -10,6 +10,7 @@ import torch
 
 from ...data.video_io import VideoError
 from ..ingest.current import clips
+from ..ingest.unchanged import UnreachableError
 from ..settings import CaptionSettings
 from ..stage import Stage, Work
 from ..tables import SIGNALS, Row
@@ -51,6 +52,8 @@ def worker(dataset: Path, settings: CaptionSettings) -> Work:
 def _row(row: Row, num_frames: int, size: int, embed: Embed, unsafe: Any, read_text: Any) -> Row:
     try:
         return measure_clip(row, num_frames, size, embed, unsafe, read_text)
+    except UnreachableError:  # not the clip's fault: it ends the run, which can go on
+        raise
     except VideoError as error:
         return _unusable(row, str(error))
 

@@ -24,10 +24,12 @@ import pytest
 
 from kinema import write_video
 from kinema.captioner import addresses
+from kinema.captioner.engine.claim import claim, load_settings
 from kinema.captioner.engine.commits import CaptionError, StageTable
 from kinema.captioner.engine.local import run_stage
 from kinema.captioner.ingest import probing
 from kinema.captioner.ingest import stage as ingest
+from kinema.captioner.ingest.current import range_key
 from kinema.captioner.ingest.listing import list_sources
 from kinema.captioner.ingest.measuring import measure
 from kinema.captioner.ingest.probing import Prober
@@ -137,7 +139,7 @@ def test_hangs_and_crashes_of_the_decoder_cost_one_file_each(tmp_path, treachero
     prober = Prober(seconds=1.5, max_hours=24)
     begin = time.monotonic()
     found = {path.stem[2:]: prober.probe(path) for path in sorted((tmp_path / "videos").glob("*.mp4"))}
-    assert "took longer than 1.5 s" in found["hang"]["reason"]
+    assert re.search(r"took longer than 1.5 s.*ingest\.probe_seconds=6 ", found["hang"]["unreached"])
     assert "crashed on it (signal 11, SIGSEGV)" in found["crash"]["reason"]
     assert found["fine"]["num_frames"] == found["once"]["num_frames"] == 6
     assert time.monotonic() - begin < 60
@@ -151,7 +153,7 @@ def test_a_hung_prober_is_gone_when_its_file_is_set_aside_and_idle_ones_end_with
     prober = Prober(seconds=1.0, max_hours=24)
     prober.ask(path)
     hung = psutil.Process(prober._child.pid)
-    assert "took longer" in prober.answer()["reason"] and not hung.is_running()
+    assert "took longer" in prober.answer()["unreached"] and not hung.is_running()
     prober.probe(small(tmp_path / "fine.mp4"))
     idle = psutil.Process(prober._child.pid)
     os.kill(idle.pid, signal.SIGKILL)  # as the system does when memory runs out
@@ -233,18 +235,126 @@ def test_an_answer_that_comes_while_the_file_is_still_hashed_is_not_lost(tmp_pat
     assert (row["status"], row["reason"]) == ("ok", None)
 
 
-def test_a_file_that_vanished_or_may_not_be_read_is_set_aside(tmp_path, monkeypatch):
-    rows = list(list_sources(str(small(tmp_path / "a.mp4")), SETTINGS.ingest))
-    (tmp_path / "a.mp4").unlink()
-    assert ingest.worker(tmp_path, SETTINGS)(rows)[0]["reason"] == "no such file"
-    small(tmp_path / "a.mp4")
+def claimed(dataset, source):
+    dataset.mkdir()
+    (dataset / "config.yaml").touch()
+    (dataset / "source.json").write_text(json.dumps({"source": str(source)}))
+
+
+def run_ingest(dataset, settings=SETTINGS, work=None):
+    """What was pending, and status and reason of each file that SOURCE holds."""
+    table = StageTable(dataset, "ingest", SOURCES)
+    done = table.done()
+    rows = [row for row in ingest.inputs(dataset, settings) if row["source_key"] not in done]
+    if rows:
+        made = (work or ingest.worker(dataset, settings))(rows)
+        table.commit([row["source_key"] for row in rows], made)
+    found = {Path(row["source_uri"]).stem: (row["status"], row["reason"]) for row in ingest.sources(dataset)}
+    return len(rows), found
+
+
+def test_a_file_that_could_not_be_read_when_its_turn_came_is_tried_again_by_the_next_run(tmp_path, monkeypatch):
+    source, dataset = tmp_path / "videos", tmp_path / "out"
+    for name in "abc":
+        small(source / f"{name}.mp4")
+    claimed(dataset, source)
+    opening = Path.open
 
     def refuse(path, mode="r", *args, **kwargs):
-        raise PermissionError(13, "Permission denied")
+        if path.name == "b.mp4" and mode == "rb":
+            raise OSError(5, "Input/output error")
+        return opening(path, mode, *args, **kwargs)
 
-    work = ingest.worker(tmp_path, SETTINGS)
-    monkeypatch.setattr(ingest.Path, "open", refuse)
-    assert work(rows)[0]["reason"] == "cannot be read (Permission denied)"
+    work = ingest.worker(dataset, SETTINGS)
+
+    def leave(rows):
+        (source / "a.mp4").rename(tmp_path / "a.mp4")
+        with monkeypatch.context() as patch:
+            patch.setattr(ingest.Path, "open", refuse)
+            return work(rows)
+
+    tried, found = run_ingest(dataset, work=leave)
+    again = ingest.NOT_REACHED
+    assert (tried, found["c"]) == (3, ("ok", None)) and found["a"] == ("unreached", f"{again}no such file")
+    assert found["b"] == ("unreached", f"{again}cannot be read (Input/output error)")
+    (tmp_path / "a.mp4").rename(source / "a.mp4")
+    fine = dict.fromkeys("abc", ("ok", None))
+    assert run_ingest(dataset) == (2, fine) and run_ingest(dataset) == (0, fine)
+
+
+def test_a_share_that_drops_out_ends_the_run_and_a_file_that_is_gone_for_good_holds_up_none(tmp_path, monkeypatch):
+    source, dataset = tmp_path / "videos", tmp_path / "out"
+    for number in range(7):
+        small(source / f"{number}.mp4")
+    claimed(dataset, source)
+    work = ingest.worker(dataset, SETTINGS)
+
+    def unmount(rows):
+        made = work(rows[:1])
+        source.rename(tmp_path / "away")
+        return made + work(rows[1:])
+
+    with pytest.raises(CaptionError, match=r"5 files in a row.*/5\.mp4: no such file.*share.*same command again"):
+        run_ingest(dataset, work=unmount)
+    with pytest.raises(CaptionError, match="does not exist"):
+        run_ingest(dataset)
+    (tmp_path / "away").rename(source)
+    (source / "3.mp4").unlink()
+    assert run_ingest(dataset) == (6, dict.fromkeys("012456", ("ok", None)))
+
+
+def test_what_a_decoder_says_while_its_disk_fails_is_not_believed(tmp_path, monkeypatch):
+    source, dataset = tmp_path / "videos", tmp_path / "out"
+    small(source / "a.mp4")
+    claimed(dataset, source)
+
+    def fails(prober):
+        source.rename(tmp_path / "away")
+        return {"reason": "it cannot be read (Input/output error)"}
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Prober, "answer", fails)
+        work = ingest.worker(dataset, SETTINGS)
+        _, found = run_ingest(dataset, work=work)
+    assert found["a"][0] == "unreached" and "no such file" in found["a"][1]
+    (tmp_path / "away").rename(source)
+    assert run_ingest(dataset) == (1, {"a": ("ok", None)})
+
+
+def test_what_took_too_long_is_tried_again_with_more_time_and_asked_once_for_all_its_parts(
+    tmp_path, treacherous, monkeypatch
+):
+    source, dataset = tmp_path / "t.csv", tmp_path / "out"
+    small(tmp_path / "hang.mp4", frames=16)
+    source.write_text("path,start,end\nhang.mp4,0,1\nhang.mp4,1,2\n")
+    hasty = load_settings(None, ["ingest.probe_seconds=0.5"])
+    claim(dataset, str(source), hasty)
+    asked, ask = [], Prober.ask
+    with monkeypatch.context() as patch:
+        patch.setattr(Prober, "ask", lambda prober, path: asked.append(path) or ask(prober, path))
+        tried, found = run_ingest(dataset, hasty)
+    assert tried == 2 and len(asked) == 1 and found["hang"][0] == "unreached"
+    assert "ingest.probe_seconds=2 " in found["hang"][1]
+    patient = load_settings(None, ["ingest.probe_seconds=60"])
+    claim(dataset, str(source), patient)  # is what the message says, so it is not refused
+    with pytest.raises(CaptionError, match=r"max_hours"):
+        claim(dataset, str(source), load_settings(None, ["ingest.max_hours=3", "ingest.probe_seconds=60"]))
+    monkeypatch.undo()  # the machine is no longer busy
+    for pending in (2, 0):
+        assert run_ingest(dataset, patient) == (pending, {"hang": ("ok", None)})
+
+
+def test_a_fetched_copy_that_is_gone_is_fetched_again(tmp_path, memory):
+    memory.pipe("/v/a.mp4", small(tmp_path / "a.mp4").read_bytes())
+    dataset = tmp_path / "out"
+    claimed(dataset, "memory://v")
+    assert run_ingest(dataset) == (1, {"a": ("ok", None)})
+    (before,) = ingest.sources(dataset)
+    Path(before["path"]).unlink()
+    assert run_ingest(dataset) == (1, {"a": ("ok", None)})
+    (after,) = ingest.sources(dataset)
+    assert range_key(after) == range_key(before) and Path(after["path"]).is_file()
+    assert run_ingest(dataset) == (0, {"a": ("ok", None)})
 
 
 @pytest.fixture
@@ -279,6 +389,27 @@ def test_members_of_an_archive_are_fetched_and_a_damaged_one_is_set_aside(tmp_pa
     rows = ingest.worker(tmp_path / "out", SETTINGS)(list(list_sources(str(tmp_path / "v.zip"), SETTINGS.ingest)))
     assert [row["status"] for row in rows] == ["ok", "quarantined"]
     assert "CRC" in rows[1]["reason"] and rows[0]["num_frames"] == 6
+
+
+def test_an_archive_on_a_share_that_drops_out_is_no_fault_of_its_members(tmp_path, monkeypatch):
+    monkeypatch.setattr(ingest, "WAITS", ())
+    dataset, archive = tmp_path / "out", tmp_path / "v.zip"
+    video = small(tmp_path / "a.mp4").read_bytes()
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("a.mp4", video)
+    claimed(dataset, archive)
+    work = ingest.worker(dataset, SETTINGS)
+
+    def unmount(rows):
+        archive.rename(tmp_path / "away.zip")
+        fsspec.get_filesystem_class("zip").clear_instance_cache()
+        return work(rows)
+
+    tried, found = run_ingest(dataset, work=unmount)
+    ((status, reason),) = found.values()
+    assert (tried, status) == (1, "unreached") and "cannot be " in reason
+    (tmp_path / "away.zip").rename(archive)
+    assert run_ingest(dataset) == (1, dict.fromkeys(found, ("ok", None)))
 
 
 class Files(http.server.SimpleHTTPRequestHandler):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from kinema import write_video
 from kinema.captioner.engine import ordering
 from kinema.captioner.engine.commits import StageTable
-from kinema.captioner.ingest.unchanged import VideoChangedError
+from kinema.captioner.ingest.unchanged import UnreachableError, VideoChangedError, unchanged
 from kinema.captioner.publish import media
 from kinema.captioner.publish.media import cut_clip
 from kinema.captioner.settings import CaptionSettings, ShotSettings
@@ -369,7 +369,8 @@ def test_a_file_that_changes_before_or_while_it_is_cut_is_set_aside_and_a_touche
     path.write_bytes(bytes(file["bytes"]))  # as many, and others
     assert "written at" in clips_of(file, asked)[0]["reason"]
     path.unlink()
-    assert "was there when" in clips_of(file, asked)[0]["reason"]
+    with pytest.raises(UnreachableError, match=r"No such file.*kinema caption --out DATASET` goes on"):
+        clips_of(file, asked)
 
 
 def test_a_clip_whose_file_changes_while_it_is_cut_out_never_appears(shots, tmp_path, monkeypatch):
@@ -384,3 +385,24 @@ def test_a_clip_whose_file_changes_while_it_is_cut_out_never_appears(shots, tmp_
     with pytest.raises(VideoChangedError):
         cut_clip(clip, tmp_path / "cut.mp4", crf=18)
     assert [each.name for each in tmp_path.iterdir()] == ["a.mp4"]
+
+
+def test_a_complaint_of_the_decoder_is_believed_only_of_a_file_that_can_be_read(shots, tmp_path, monkeypatch):
+    path = write_video(tmp_path / "whole.mp4", np.concatenate(shots[:2]), FPS)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2 : len(data) // 2 + 3000] = b"\xff" * 3000
+    path.write_bytes(data)
+    file, opening = stamped(path), Path.open
+    assert clips_of(file, ShotSettings(min_seconds=0.1))[-1]["status"] == "quarantined"
+
+    def refuse(opened, mode="r", *args, **kwargs):
+        if opened == path and mode == "rb":
+            raise OSError(116, "Stale file handle")
+        return opening(opened, mode, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(UnreachableError, match="Stale file handle"):
+        clips_of(file, ShotSettings(min_seconds=0.1))
+    os.truncate(path, 0)  # nothing to decode, and nothing to open
+    with pytest.raises(VideoChangedError), unchanged(file):
+        pass
