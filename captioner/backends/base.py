@@ -5,6 +5,7 @@ What it cannot do is an answer that says so; what it raises (a `CaptionError`) e
 """
 
 import hashlib
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
@@ -81,8 +82,23 @@ def sha(name: str) -> str:
 
 
 def shown(model: str) -> str:
-    """A model's name for rows: of a folder its own name, since paths are nobody's business."""
-    return Path(model).resolve().name if model and Path(model).is_dir() else model
+    """A model's name for rows and cards: of a folder or file its own name, since paths are nobody's business.
+
+    What is told are names of a hub ("owner/name"), and "KIND:NAME:WEIGHTS" of which a part may be a path.
+    """
+    whole = model.startswith(("/", "~", ".")) or Path(model).exists()
+    return ":".join(_last(part) for part in ([model] if whole else model.split(":")))
+
+
+def _last(model: str) -> str:
+    if model and Path(model).is_dir():
+        return Path(model).resolve().name
+    return re.split(r"[/\\]", model.rstrip("/\\"))[-1] if _is_path(model) else model
+
+
+def _is_path(model: str) -> bool:
+    """Whether it is a place on a disk, be it there or not."""
+    return model.startswith(("/", "~", ".")) or "\\" in model or model.count("/") > 1 or Path(model).exists()
 
 
 @cache

@@ -30,6 +30,15 @@ PLAY = {
     False: "`video` has paths{where}; decoding needs `pip install torchcodec` and FFmpeg.",
 }
 
+MODELS = (  # settings that may be a folder's or a file's path
+    ("captions", "model"),
+    ("captions", "densify_model"),
+    ("signals", "nsfw"),
+    ("signals", "embedding"),
+    ("checks", "scorer"),
+)
+MOST_LICENSES, LONGEST_LICENSE = 20, 80  # that are told; letters
+
 OWN_CAPTIONER = (
     "The captions are by Kinema's own small captioner. It knows the words of Diorama, Kinema's built-in world of "
     "toys, and nothing else. Clips of anything else are marked `out_of_domain`, and their captions are guesses, "
@@ -55,7 +64,7 @@ class Counts:
         self.rejects.update(reason.split(":")[0] for reason in clip["reject_reasons"])
         if clip["status"] == "kept":
             self.seconds += (clip["end_s"] or 0.0) - (clip["start_s"] or 0.0)
-            self.licenses[clip["license"] or "not stated"] += 1
+            self.licenses[_quoted(clip["license"] or "") or "not stated"] += 1
             kinds = {"original" if is_original(level) else "synthetic" for level in usable}
             self.usable[" and ".join(sorted(kinds)) or "none"] += 1
         for row in captions:
@@ -120,8 +129,8 @@ def card(dataset: Path, settings: CaptionSettings, counts: Counts, quarantined: 
         _table(["backend", "model", "revision", "captions"], authors) if authors else "Nobody yet.",
         "## Media and license",
         MEDIA[media],
-        f"Licenses, as stated by whoever gave the videos: {_listed(counts.licenses) or 'none'}. The "
-        "clips are parts "
+        f"Licenses, as stated by whoever gave the videos: {_listed(counts.licenses, MOST_LICENSES) or 'none'}. "
+        "The clips are parts "
         "of other people's videos; `license` and `source_uri` of each row say which.",
         "## Loading",
         "```python\n"
@@ -154,10 +163,11 @@ def card(dataset: Path, settings: CaptionSettings, counts: Counts, quarantined: 
 def public_settings(settings: CaptionSettings) -> dict[str, Any]:
     """The settings that decided the rows, without what is nobody's business: endpoints' addresses, and folders."""
     values = settings.model_dump(mode="json", exclude={"run"})
-    writing = values["captions"]
     for name in ("base_url", "densify_base_url", "api_key_env", "densify_api_key_env"):
-        del writing[name]
-    return values | {"captions": writing | {name: shown(writing[name]) for name in ("model", "densify_model")}}
+        del values["captions"][name]
+    for section, name in MODELS:
+        values[section][name] = shown(values[section][name])
+    return values
 
 
 def _captions_table(counts: Counts) -> str:
@@ -172,5 +182,17 @@ def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def _listed(counts: Counter[str]) -> str:
-    return ", ".join(f"{name} ({count:,})" for name, count in sorted(counts.items(), key=lambda e: (-e[1], e[0])))
+def _listed(counts: Counter[str], most: int | None = None) -> str:
+    ordered = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    told = [f"{name} ({count:,})" for name, count in ordered[:most]]
+    if rest := ordered[len(told) :]:
+        told.append(f"{len(rest):,} others ({sum(count for _, count in rest):,})")
+    return ", ".join(told)
+
+
+def _quoted(text: str) -> str:
+    """A stranger's words in one line of Markdown, as they are: in a span of code nothing means anything."""
+    seen = "".join(letter if letter.isprintable() else " " for letter in text)
+    line = " ".join(seen.replace("`", "'").replace("|", "/").split())
+    line = line if len(line) <= LONGEST_LICENSE else f"{line[: LONGEST_LICENSE - 1]}…"
+    return f"`{line}`" if line else ""

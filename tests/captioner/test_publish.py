@@ -15,13 +15,17 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import settings as settings_of_hypothesis
+from hypothesis import strategies as st
 
+from kinema.captioner.backends.base import shown
 from kinema.captioner.engine import ordering
 from kinema.captioner.engine.commits import StageTable
 from kinema.captioner.engine.ordering import beside, in_order
 from kinema.captioner.publish import media
 from kinema.captioner.publish import stage as publish
-from kinema.captioner.publish.card import public_settings
+from kinema.captioner.publish.card import Counts, card, public_settings
 from kinema.captioner.publish.media import cut_clip, frame_rate
 from kinema.captioner.publish.stage import features
 from kinema.captioner.settings import CaptionSettings
@@ -149,7 +153,15 @@ def test_the_card_names_the_tables_alone_and_says_what_is_weak(tmp_path):
     head = yaml.safe_load(text.split("---")[1])
     files = {config["config_name"]: config["data_files"] for config in head["configs"]}
     assert files == {"clips": "clips.parquet", "captions": ["captions.parquet", "reviews/*.parquet"]}
-    for part in ("4 clips", "CC0 (4)", "| dense | 4 | 1 |", "`toy`", "What is weak", "cannot prove", "black (1)"):
+    for part in (
+        "4 clips",
+        "`CC0` (4)",
+        "| dense | 4 | 1 |",
+        "`toy`",
+        "What is weak",
+        "cannot prove",
+        "black (1)",
+    ):
         assert part in text, part
     assert "Diorama" not in text  # that captioner wrote nothing here
 
@@ -315,6 +327,52 @@ def test_the_card_tells_no_address_of_an_endpoint_and_no_folder_of_a_model(tmp_p
     assert told["shots"] == CaptionSettings().shots.model_dump() and "run" not in told
     for private in ("secret", "10.0.0.7", "inner.example", "MY_KEY", str(tmp_path)):
         assert private not in str(told)
+
+
+def test_the_card_tells_no_path_of_any_model_be_it_there_or_not(tmp_path):
+    (tmp_path / "seer").mkdir()
+    (tmp_path / "vit:b.pt").touch()
+    asked = {
+        "captions": {"model": f"{tmp_path}/gone/seer", "densify_model": "~/models/poet/"},
+        "signals": {"nsfw": str(tmp_path / "seer"), "embedding": f"open_clip:ViT-B-32:{tmp_path}/vit.pt"},
+        "checks": {"scorer": r"open_clip:ViT-B-32:D:\private\vit.pt"},
+    }
+    told = public_settings(CaptionSettings.model_validate(asked))
+    assert (told["captions"]["model"], told["captions"]["densify_model"]) == ("seer", "poet")
+    assert told["signals"]["nsfw"] == "seer" and told["signals"]["embedding"] == "open_clip:ViT-B-32:vit.pt"
+    assert (
+        told["checks"]["scorer"].endswith("vit.pt")
+        and "private" not in str(told)
+        and str(tmp_path) not in str(told)
+    )
+    assert shown(str(tmp_path / "vit:b.pt")) == "vit:b.pt"
+    for name in ("", "captioner", "Qwen/Qwen2.5-VL-3B-Instruct", "open_clip:hf-hub:org/name:openai", "gpt-4o"):
+        assert shown(name) == name
+
+
+@settings_of_hypothesis(max_examples=200)
+@given(st.text() | st.text("`|<>[](){}*_~#-!\\&$\n\r\t .ab/:\u202e\u2028\0"))
+def test_a_license_of_a_stranger_is_told_as_it_is_and_means_nothing_to_markdown(license):
+    counts = Counts()
+    counts.add({"status": "kept", "reject_reasons": [], "start_s": 0, "end_s": 1, "license": license}, [], {})
+    ((told, _),) = counts.licenses.items()
+    assert told == "not stated" or (told[0], told[-1]) == ("`", "`")
+    assert told.isprintable() and len(told) <= 82 and not set("`|") & set(told[1:-1])
+
+
+def test_a_card_with_hostile_licenses_has_one_line_of_them_and_its_own_head(tmp_path):
+    dataset, _, _ = build(tmp_path)
+    counts = Counts()
+    row = {"status": "kept", "reject_reasons": [], "start_s": 0, "end_s": 1}
+    evil = "MIT\n---\ntags: [evil]\n---\n# free <script>x</script> `|` " + "x" * 10_000
+    for number, license in enumerate([evil, *map(str, range(50))]):
+        for _ in range(100 - number):
+            counts.add(row | {"license": license}, [], {})
+    text = card(dataset, settings(), counts, 0, embedded=False)
+    (line,) = [line for line in text.splitlines() if "MIT" in line]
+    assert "`MIT --- tags: [evil] --- # free <script>x</script> '/' xxx" in line and len(line) < 900
+    assert "31 others (" in line
+    assert yaml.safe_load(text.split("---\n")[1])["tags"] == ["video", "captions"]
 
 
 def test_clips_that_were_cut_with_other_settings_are_not_taken_for_those_of_a_redo(tmp_path):
