@@ -145,7 +145,7 @@ class Endpoint:
                 without = frozenset(self.refused)
                 try:
                     response = self.client.post(self.url, json=self._accepted(body))
-                    answer = response.json() if response.status_code == 200 else None
+                    answer: Any = response.json() if response.status_code == 200 else None
                 except (httpx.RequestError, ValueError, RecursionError) as error:
                     # It may have been answered, and counted, on the way: what was put aside stays so.
                     tried.append(_said(error))
