@@ -15,9 +15,9 @@ from .addresses import opens_by_itself
 class IngestSettings(Section):
     """Which files are taken, and how long one may keep us."""
 
-    probe_seconds: float = Field(
-        default=20.0, gt=0
-    )  # a decoder has for a file, and 1 s for each 10 MB; then it is killed
+    # A decoder has for a file, and 1 s for each 10 MB; then it is killed, and the next run tries again. Another
+    # value is taken at any time, since it only decides what is tried again.
+    probe_seconds: float = Field(default=20.0, gt=0)
     max_hours: float = Field(default=24.0, gt=0)  # a header that claims more is quarantined
     license: str = ""  # of all files that do not name their own
     caption_column: str = ""  # of tables; "": the usual names
