@@ -115,7 +115,8 @@ SYNONYMS: tuple[frozenset[str], ...] = tuple(
         bright well-lit sunlit
         dark dim
         night nighttime
-        day daytime daylight sunny
+        day daytime daylight
+        sunny sunlit
         sunset dusk evening
         dawn sunrise morning
         grass lawn

@@ -1,4 +1,4 @@
-"""Clips that are not of our captioner's world: other models caption them, and our captioner does not judge that."""
+"""Clips that are not of our captioner's world: others caption them, and our captioner does not judge that."""
 
 import sys
 from pathlib import Path
@@ -17,7 +17,7 @@ from kinema.captioner.tables import CAPTIONS, FILTERED, SHOTS
 from kinema.data.diorama import DioramaDataset
 
 sys.path.insert(0, str(Path(__file__).parent))
-from test_endpoint import said, serving  # noqa: E402
+from test_endpoint import said, serving
 
 # What was written by hand of the files, as a vision-language model would answer.
 TOLD = {
