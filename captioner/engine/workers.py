@@ -26,6 +26,7 @@ from ..tables import Row
 from .commits import CaptionError, Fence, StageTable, explained_if_full
 
 TRIES_ALONE = 2  # of a row on which a process crashed or hung
+REACH_SECONDS = 30.0  # in which a file begins to be read; of one that does not, nothing is known
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ class WorkerProcess:
                 return self._attempt([row])
             except WorkerDied as died:
                 reason = f"the process that worked on it {died}"
+        check_reachable(row, reason)
         return set_aside(self._job, row, reason)
 
     def _attempt(self, rows: list[Row]) -> Receipt:
@@ -220,6 +222,34 @@ class WorkerProcess:
         process.kill()
         self._connection.close()
         return process.wait()
+
+
+def check_reachable(row: Row, reason: str) -> None:
+    """Before a row is blamed for what ended its process: on a share that hangs, every file does that.
+
+    Args:
+        row: with the "path" of a file on this machine, if it is of one.
+        reason: what ended the process.
+
+    Raises:
+        CaptionError: the file does not begin to be read.
+    """
+    if not (path := row.get("path")):
+        return
+    read = [sys.executable, "-S", "-c", "import sys; open(sys.argv[1], 'rb').read(1)", path]
+    try:
+        done = subprocess.run(
+            read, timeout=REACH_SECONDS, capture_output=True, text=True, stdin=subprocess.DEVNULL
+        )
+        why = done.stderr.strip().rpartition("\n")[2] if done.returncode else ""
+    except subprocess.TimeoutExpired:
+        why = f"reading it takes longer than {REACH_SECONDS:g} s"
+    if why:
+        raise CaptionError(
+            f"{path}: {reason}, and the file cannot be read now ({why}). If a disk or a share is missing, "
+            "bring it back; if the file was removed on purpose, nothing needs to be done. Then `kinema caption "
+            "--out DATASET` goes on where this run stopped"
+        )
 
 
 def set_aside(job: Job, row: Row, reason: str) -> Receipt:

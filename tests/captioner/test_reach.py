@@ -1,5 +1,6 @@
 """Files that drop out in the middle of a run: no row keeps that, and the same command goes on later."""
 
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,9 +10,11 @@ import pytest
 from kinema import write_video
 from kinema.captioner.backends.base import Answer
 from kinema.captioner.captions.writing import Writer
+from kinema.captioner.engine import workers
 from kinema.captioner.engine.claim import load_settings
-from kinema.captioner.engine.commits import CaptionError, StageTable
+from kinema.captioner.engine.commits import CaptionError, Fence, StageTable
 from kinema.captioner.engine.local import LocalEngine
+from kinema.captioner.engine.workers import Job, Receipt, WorkerDied, WorkerProcess
 from kinema.captioner.flow import run_all, run_one
 from kinema.captioner.ingest import stage as ingest
 from kinema.captioner.ingest.unchanged import UnreachableError
@@ -162,3 +165,28 @@ def test_neither_captions_nor_media_say_of_a_clip_that_its_file_is_away(source, 
     assert [row["status"] for row in made] == ["ok"] * 5 and all(
         Path(dataset / row["path"]).is_file() for row in made
     )
+
+
+def test_a_row_is_not_blamed_for_a_share_that_hangs(tmp_path, monkeypatch):
+    fine, hung, gone = tmp_path / "fine", tmp_path / "hung", tmp_path / "gone"
+    fine.touch()
+    os.mkfifo(hung)  # nobody writes: opening it waits, as on a share whose server is away
+    aside = []
+    monkeypatch.setattr(workers, "REACH_SECONDS", 3.0)
+    monkeypatch.setattr(workers, "set_aside", lambda job, row, reason: aside.append(row) or Receipt(set_aside=1))
+    process = WorkerProcess()
+    process._job = Job(shots.STAGE, ASKED, Fence(tmp_path / "out", "run"))
+
+    def dies(rows):
+        raise WorkerDied("hung for more than 9 s")
+
+    monkeypatch.setattr(process, "_attempt", dies)
+    for row in ({"path": str(fine)}, {"path": ""}, {}):
+        assert process.do([{"range_key": "k"} | row]).set_aside == 1
+    assert len(aside) == 3
+    for path, said in ((hung, "takes longer than 3 s"), (gone, "FileNotFoundError.*No such file")):
+        with pytest.raises(
+            CaptionError, match=rf"{path}: .*hung for more than 9 s, and .*{said}.*kinema caption --out"
+        ):
+            process.do([{"range_key": "k", "path": str(path)}])
+    assert len(aside) == 3
