@@ -48,12 +48,17 @@ def command(args: argparse.Namespace) -> None:
     first = words[0] if words else None
     if first in VIEWS:
         return _view(args, words, overrides)
-    if first in STAGES and first != "ingest" and args.out is None:
-        dataset = _one_stage(first, words, args, overrides)
-    else:
-        dataset = _from_source(words, args, overrides)
+    stage = first if first in STAGES and first != "ingest" and args.out is None else None
+    try:
+        dataset = _one_stage(stage, words, args, overrides) if stage else _from_source(words, args, overrides)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped. What is finished is kept, and the same command goes on from there\n")
+        raise
     found = summarise(dataset)
-    sys.stdout.write("\n".join([*lines(found, dataset), *other_backends(found, dataset)]) + "\n")
+    advice = other_backends(found, dataset) if stage in (None, "captions", "checks") else []
+    sys.stdout.write("\n".join([*lines(found, dataset), *advice]) + "\n")
+    if found.files and not found.files["ok"] and not found.files["unreached"]:
+        raise CaptionError("no file of SOURCE can be used; the reasons are above and in quarantine.jsonl")
 
 
 def shortcuts(args: argparse.Namespace) -> list[str]:
@@ -141,6 +146,8 @@ def _view(args: argparse.Namespace, words: list[str], overrides: list[str]) -> N
 
 
 def _usage(words: list[str]) -> str:
+    if len(words) == 2 and is_dataset(Path(words[1])):
+        return f"there is no stage {words[0]}; the stages are {', '.join(STAGES)}"
     if words and is_dataset(Path(words[-1])):
         return (
             f"{words[-1]} is a captioned dataset; `kinema caption --out {words[-1]}` goes on making it, and "

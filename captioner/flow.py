@@ -27,7 +27,7 @@ from .engine.claim import (
     write_claim,
 )
 from .engine.commits import WHOLE, CaptionError, Fence, StageTable, begin_run, explained_if_full, only_writer
-from .engine.local import StageReport, open_engine
+from .engine.local import StageReport, check_engine, open_engine
 from .engine.workers import Receipt
 from .ingest.stage import listed_keys
 from .settings import CaptionSettings
@@ -81,6 +81,7 @@ def run_all(
     dataset, settings, chosen = Path(dataset), settings or CaptionSettings(), only or stages()
     written = check_source(str(source), dataset)
     check_budget(settings.run)  # before anything is forgotten
+    check_engine(settings)
     with only_writer(dataset):
         if redo is not None:
             _check_same_source(dataset, written)

@@ -32,6 +32,11 @@ def is_captioned(folder: Path) -> bool:
     return (folder / CLIPS).is_file() and (folder / CAPTIONS).is_file()
 
 
+def is_unfinished(folder: Path) -> bool:
+    """Whether a folder is a dataset that was begun and not published yet."""
+    return (folder / "stages").is_dir() and (folder / "config.yaml").is_file() and not is_captioned(folder)
+
+
 def captioned_rows(folder: Path, *, out_of_domain: bool = False) -> list[dict[str, Any]]:
     """A manifest row for every clip that is kept, in the order of the table.
 

@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from .archives import member
 from .buckets import Shape, nearest_bucket
-from .captioned import CLIPS, captioned_rows, is_captioned
+from .captioned import CLIPS, captioned_rows, is_captioned, is_unfinished
 from .manifest import SUFFIXES, ManifestError, captions_of, read_manifest
 from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, probe, read_video
 
@@ -98,6 +98,10 @@ class ClipDataset(Dataset[dict[str, Any]]):
             told = f"; {CAPTIONING.format(source=source)}" if "no caption" in causes else ""
             if any("uncaptioned" in row for row in rows):
                 told = f"; {RECAPTIONING.format(source=root)}"
+            if not rows and is_unfinished(self.source):
+                raise ClipError(
+                    f"{source} is an unfinished captioned dataset; `kinema caption --out {source}` goes on with it"
+                )
             raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}{told}")
         heldout = _held_out_clips(self.rows, root)
         kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]

@@ -7,6 +7,7 @@ DATASET/source.json    {"source": …}
 
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,9 @@ def claim(dataset: Path, source: str, settings: CaptionSettings) -> None:
             "the same source to go on there, or another --out"
         )
     found = list(differences(dataset, settings))
+    if found and not any((dataset / "stages").glob("*/*.json")):  # nothing was made with the others
+        write_claim(dataset, settings, source)
+        return
     if found:
         raise CaptionError(refusal(dataset, found))
     if there != source:  # signed anew
@@ -130,8 +134,9 @@ def refusal(dataset: Path, found: Sequence[tuple[str, str]]) -> str:
     """What to say of differences."""
     section = found[0][0]
     return (
-        f"{dataset} was made with other settings: {'; '.join(text for _, text in found)}. Give those again, or "
-        f"another --out, or --redo {FIRST.get(section, section)}, which makes anew what the new ones decide"
+        f"{dataset} was made with other settings: {'; '.join(text for _, text in found)}. To go on with its own: "
+        f"kinema caption --out {shlex.quote(str(dataset))}. Else give another --out, or --redo "
+        f"{FIRST.get(section, section)}, which makes anew what the new ones decide"
     )
 
 

@@ -52,6 +52,18 @@ class Engine(Protocol):
         ...
 
 
+def check_engine(settings: CaptionSettings) -> None:
+    """Before anything is written: whether the engine that is asked for is there.
+
+    Raises:
+        ImportError: Ray is asked for and not installed.
+    """
+    if settings.run.engine == "ray":
+        from .on_ray import import_ray
+
+        import_ray()
+
+
 @contextmanager
 def open_engine(dataset: Path, settings: CaptionSettings, fence: Fence | None = None) -> Iterator[Engine]:
     """The engine that the settings name; inside of `only_writer`.

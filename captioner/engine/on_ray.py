@@ -32,13 +32,11 @@ RETRIES = 3  # of a batch whose actor or node is lost
 STORE_BYTES = 128 * 2**20  # object store of a local Ray: only counts go through it
 
 
-@contextmanager
-def open_ray(dataset: Path, settings: CaptionSettings, fence: Fence) -> Iterator["RayEngine"]:
-    """The engine, connected to the Ray that this program has begun, else RAY_ADDRESS's, else a local one.
+def import_ray() -> Any:
+    """Ray, told to be quiet about itself.
 
     Raises:
-        ImportError: Ray is not installed.
-        CaptionError: there is no Ray at RAY_ADDRESS.
+        ImportError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as newer versions do; else they warn
@@ -47,7 +45,18 @@ def open_ray(dataset: Path, settings: CaptionSettings, fence: Fence) -> Iterator
         import ray.data
     except ImportError as error:
         raise ImportError(f"--engine ray needs Ray: pip install 'kinema[ray]' ({error})") from error
+    return ray
 
+
+@contextmanager
+def open_ray(dataset: Path, settings: CaptionSettings, fence: Fence) -> Iterator["RayEngine"]:
+    """The engine, connected to the Ray that this program has begun, else RAY_ADDRESS's, else a local one.
+
+    Raises:
+        ImportError: Ray is not installed.
+        CaptionError: there is no Ray at RAY_ADDRESS.
+    """
+    ray = import_ray()
     ours = not ray.is_initialized()
     if ours:
         quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}

@@ -37,6 +37,7 @@ OUTSIDE = (
     "a link, or behind one, that leads out of the source's folder, and so not read; put a copy there, or give the "
     "folder that it leads to as a source of its own"
 )
+UNREAD = "captions that cannot be read"
 _MAGIC = frozenset("*?[")
 
 
@@ -309,7 +310,7 @@ def _of_file(
                     raise ValueError(OUTSIDE)
                 beside = read_sidecar(tree, at, settings.caption_column)
             except ValueError as error:
-                reason = f"captions that cannot be read ({error}); the video is taken without them"
+                reason = f"{UNREAD} ({error}); the video is taken without them"
                 yield _row(settings, tree.uri(at), at, State(problem=reason))
             break
     for row in _merged(sorted(rows, key=lambda row: [part or 0.0 for part in _part(row)[1:]])) if rows else [{}]:

@@ -42,11 +42,17 @@ class Captions:
         return LEVELS.index(level) if level in LEVELS else len(LEVELS)
 
 
-def read_captions(dataset: Path) -> Captions:
-    """All that is to be said of the captions that there are by now."""
+def read_captions(dataset: Path, clips: set[str] | None = None) -> Captions:
+    """All that is to be said of the captions that there are by now.
+
+    Args:
+        clips: those that SOURCE holds now, the only ones that are counted; None: all.
+    """
     columns = ["caption_id", "clip_id", "level", "backend", "model", "status", "error", "prompt_tokens"]
     columns += ["output_tokens", "clip_mean", "clip_min", "repetition"]
     written = _read(dataset, "captions", CAPTIONS, columns)
+    if clips is not None:
+        written = written.filter(pc.is_in(written["clip_id"], pa.array(clips, pa.string())))
     checked = _read(dataset, "checks", CHECKED, ["caption_id", "status", "error", "domain"])
     checked = checked.rename_columns(["caption_id", "status_now", "error_now", "domain"])
     rows = written.join(checked, "caption_id", join_type="left outer")

@@ -115,7 +115,8 @@ def histogram(name: str, values: np.ndarray, low: float | None = None, high: flo
     # Far values do not squeeze the rest together: they are counted in the outermost bars.
     left, right = np.quantile(values, [0.002, 0.998])
     left, right = min(left, *limits, right), max(right, *limits, left)
-    right = right if right > left else left + (abs(left) or 1) * 0.1
+    if right - left <= 1e-9 * max(abs(left), abs(right)):  # too little to draw bars in
+        right = left + (abs(left) or 1) * 0.1
     counts = np.histogram(np.clip(values, left, right), BINS, (left, right))[0]
     step, floor = WIDTH / BINS, HEIGHT - 16
     beyond = np.zeros(len(values), bool)

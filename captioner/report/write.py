@@ -49,7 +49,7 @@ def write_report(dataset: Path) -> Path:
 def report(dataset: Path) -> str:
     """The page."""
     settings = settings_of(dataset) if is_dataset(dataset) else CaptionSettings()
-    summary, captions = summarise(dataset), read_captions(dataset)
+    summary, captions = summarise(dataset), read_captions(dataset, clip_ids(dataset))
     scores = read_scores(dataset, clip_ids(dataset))
     return page(
         f"Captioned videos: {dataset.resolve().name}",
@@ -76,12 +76,13 @@ def _overview(dataset: Path, summary: Summary, scores: pa.Table, captions: Capti
         ("measured", scores.num_rows, "clips that have scores"),
         ("kept", summary.filtered["kept"], "clips that pass every threshold and are no copies"),
         ("captioned", captions.clips, "clips that a model described"),
-        ("success", captions.described, "clips with a caption that passed its checks"),
-        ("in domain", captions.usable, "clips with a caption that still passes beside the whole corpus"),
+        ("well described", captions.described, "clips with a caption of a model that passed its own checks"),
+        ("in domain", captions.usable, "of these, clips with one that still passes beside the whole corpus"),
+        ("to train on", summary.trainable, "kept clips with such a caption, or one that came with the video"),
     ]
     yield figures([("files", f"{found:,}"), ("clips", f"{summary.clips:,}"),
                    ("clips kept", f"{summary.filtered['kept']:,}"),
-                   ("clips with a caption to train on", f"{captions.usable:,}")])  # fmt: skip
+                   ("clips with a caption to train on", f"{summary.trainable:,}")])  # fmt: skip
     rows, files, pieces = [], max(found, 1), max(summary.clips, 1)
     for name, count, meaning in steps:
         share = count / (files if name in ("found", "readable") else pieces)

@@ -100,6 +100,7 @@ def test_another_captioner_is_other_settings_even_in_the_same_folder(source, tmp
     chosen = settings(f"captions.model={weights}")
     claim(tmp_path / "out", str(source), chosen)
     claim(tmp_path / "out", str(source), chosen)
+    StageTable(tmp_path / "out", "numbers", NUMBERS).commit(["1"], [])  # else there is nothing to keep apart
     from kinema.captioner.backends.base import fingerprint
 
     fingerprint.cache_clear()
@@ -263,6 +264,7 @@ def test_the_command_explains_the_mistakes_that_people_make(command, source, tmp
     command(source, "--out", out, "--workers", 1)
     for words, said in [
         ((out,), "is a captioned dataset; `kinema caption --out"),
+        (("domain", out), "there is no stage domain; the stages are ingest"),
         ((out, "--out", tmp_path / "more"), "not a source of videos"),
         (("shots", out, "--redo", "shots"), "--redo goes through all stages"),
         (("report", out, "shots.max_seconds=1"), "takes no settings"),

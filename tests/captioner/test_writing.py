@@ -250,5 +250,5 @@ def test_the_stage_runs_by_itself_with_the_packaged_captioner(tmp_path, clips, m
     table = pa.Table.from_pylist(rows, CAPTIONS)
     assert table["level"].to_pylist() == ["structured", *PROSE, "original"]
     assert all(row["status"] == "success" or row["error"] for row in rows)
-    assert all(row["clip_mean"] is not None for row in rows if row["text"])
+    assert all(row["clip_mean"] is None for row in rows)  # such a clip it cannot judge
     assert STAGE.tell(rows, CaptionSettings())["cost"] == 0
