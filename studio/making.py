@@ -1,0 +1,163 @@
+"""One job, made: the pipeline called, its steps told, its result put on the shelf."""
+
+import errno
+import logging
+import secrets
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..vae.preview import has_preview
+from .claims import cancelled, complete, fail, report
+from .jobs import Job, JobError, LostJobError
+from .shelf import PICTURE, VIDEO, Shelf, write_pictures
+from .store import JobStore
+from .wish import Wish, read_wish, run_wish
+
+logger = logging.getLogger(__name__)
+
+PREVIEW_EVERY = 0.5  # seconds, so that previews cost a fast model little
+DECODING = 0.9  # share of a job that is done when the last step is; what follows is decoding and writing
+SEEDS = 2**31  # those that are drawn here; any player of numbers shows them exactly
+
+
+class _StoppedError(Exception):
+    """Somebody cancelled it, and nothing is to be kept."""
+
+
+def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+    """Make a claimed job, to whatever end; what becomes of it is in the store when this returns.
+
+    Raises:
+        LostJobError: it was given to another worker; nothing of it is kept.
+    """
+    try:
+        _make(store, shelf, pipe, job)
+    except LostJobError:
+        raise
+    except _StoppedError:
+        cancelled(store, job)
+    except Exception as error:
+        code, message = explain(error)
+        if code == "internal_error":
+            logger.exception("%s (request %s) failed", job.id, job.request_id)
+        fail(store, job, code, message)
+    finally:
+        shelf.forget_preview(job.id)
+
+
+def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+    wish = read_wish(job.request)
+    seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
+    steps = Steps(store, shelf, pipe, job)
+    output = run_wish(
+        pipe, wish, lambda name: find(store, shelf, name), seed,
+        callback_on_step_end=steps, callback_on_step_end_tensor_inputs=["previews"] if has_preview(pipe.vae) else [],
+    )  # fmt: skip
+    steps.tell("writing", DECODING + 0.05)
+    (made,), (frames,) = output.provenance, output.videos()
+    with shelf.new_result(job) as folder:
+        output.save(folder / (PICTURE if len(frames) == 1 else VIDEO))
+        write_pictures(folder, frames)
+        result = {
+            "seed": made.seed, "width": made.width, "height": made.height, "num_frames": len(frames),
+            "fps": output.frame_rate, "seconds": round(len(frames) / output.frame_rate, 3),
+            "num_inference_steps": made.num_inference_steps, "guidance_scale": made.guidance_scale,
+            "model": made.model, "fingerprint": made.fingerprint, "warnings": output.warnings or [],
+            "interrupted": output.interrupted, "making_seconds": round(steps.seconds, 3),
+            "bytes": sum(path.stat().st_size for path in folder.iterdir()),
+        }  # fmt: skip
+        shelf.write_about(folder, job, result)
+    complete(store, job, result)
+
+
+class Steps:
+    """What the pipeline calls after every step: it tells how far a job is, and whether to go on.
+
+    Args:
+        store, shelf, pipe, job: of the job.
+    """
+
+    def __init__(self, store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+        self.store, self.shelf, self.pipe, self.job = store, shelf, pipe, job
+        self.begin = self.shown_at = time.monotonic()
+        self.previews, self.rounds, self.progress, self.keeping = 0, 1, 0.0, False
+        self.tell("reading the prompt", 0.0)
+
+    @property
+    def seconds(self) -> float:
+        """Since it was begun."""
+        return time.monotonic() - self.begin
+
+    def __call__(self, pipe: Any, index: int, timestep: Any, tensors: dict) -> dict:
+        """After a step; `tensors` has "previews" (B, F, 3, h, w) in [0, 1]."""
+        if index == 0 and self.progress > 0:
+            self.rounds += 1  # a long video is made in rounds, each with all steps
+        share = (index + 1) / pipe.num_timesteps
+        now = time.monotonic()
+        if "previews" in tensors and (now - self.shown_at >= PREVIEW_EVERY or self.previews == 0):
+            pictures = tensors["previews"][0].float().movedim(1, -1).clamp(0, 1).cpu().numpy()
+            self.shelf.write_preview(self.job.id, (pictures * 255).round().astype(np.uint8))
+            self.previews, self.shown_at = self.previews + 1, now
+        left = (1 - share) / share * self.seconds if self.rounds == 1 else None
+        stage = "denoising" if self.rounds == 1 else f"denoising, round {self.rounds}"
+        if index + 1 == pipe.num_timesteps:
+            stage = "decoding"
+        self.tell(stage, max(self.progress, share * DECODING), left)
+        return {}
+
+    def tell(self, stage: str, progress: float, seconds_left: float | None = None) -> None:
+        """Say how far it is, and heed whether to stop."""
+        self.progress = progress
+        now = report(self.store, self.job, stage, progress, seconds_left=seconds_left, preview=self.previews)
+        if now.stop == "discard":
+            raise _StoppedError
+        if now.stop == "keep" and not self.keeping:
+            self.keeping = True
+            self.pipe._interrupt = True
+
+
+def find(store: JobStore, shelf: Shelf, name: str) -> Path:
+    """The file of an upload's or a job's id.
+
+    Raises:
+        JobError: there is none (any more).
+    """
+    if name.startswith("video_"):
+        return shelf.content(store.get(name).id)
+    return shelf.upload(name)
+
+
+def explain(error: Exception) -> tuple[str, str]:
+    """(code, what to say to people) of whatever ended a job."""
+    import torch
+
+    from ..data.video_io import VideoError
+
+    if isinstance(error, JobError):
+        return error.code, str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return "out_of_memory", (
+            "the device ran out of memory; ask for fewer seconds or a smaller picture, or close "
+            "other programs on it"
+        )
+    if isinstance(error, VideoError):
+        return "input_not_usable", str(error)
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return "disk_full", "the disk is full: make room, then retry it; all that was finished is kept"
+    if isinstance(error, ValueError):
+        return "invalid_request", str(error)
+    return "internal_error", f"it failed with {type(error).__name__}; the server's log says more"
+
+
+def recover(store: JobStore, shelf: Shelf, job: Job) -> Job | None:
+    """Complete a job whose worker ended after its result was on the shelf; None: there is no result."""
+    result = shelf.finished(job.id)
+    return None if result is None else complete(store, job, result)
+
+
+def wish_of(job: Job) -> Wish:
+    """What a job is to become."""
+    return read_wish(job.request)

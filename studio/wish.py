@@ -1,0 +1,163 @@
+"""What may be asked for, as JSON: the app, the REST API and a file of the library all become one of these.
+
+Pictures and videos are named by id, of an upload or of another job; never by a path.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from .jobs import JobError
+
+Task = Literal["generate", "extend", "loop", "connect", "remix", "blend", "inpaint", "outpaint"]
+Media = Annotated[str, Field(pattern=r"^(upload|video)_[0-9a-f]{32}$")]  # an id
+Text = Annotated[str, Field(max_length=4000)]
+Side = Annotated[int, Field(gt=0, le=4096)]
+Box = tuple[float, float, float, float]
+NEEDS = {
+    "extend": ("video", "seconds"), "loop": (), "connect": ("video", "other"), "remix": ("video",),
+    "blend": ("video", "other"), "inpaint": ("video",), "outpaint": ("video", "aspect"), "generate": (),
+}  # fmt: skip
+
+
+class Card(BaseModel):
+    """A storyboard's text, from a time on."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: float = Field(ge=0)  # seconds
+    text: Text
+    image: Media | None = None
+
+
+class Wish(BaseModel):
+    """One video. What is None is the model's own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    task: Task = "generate"
+    prompt: Text = ""
+    negative_prompt: Text | None = None
+    storyboard: tuple[Card, ...] | None = None
+    image: Media | None = None  # the first frame
+    keyframes: dict[float, Media] | None = None  # at seconds
+    video: Media | None = None
+    other: Media | None = None  # the second video of connect and blend
+    mask: Media | None = None
+    boxes: dict[float, Box] | None = None  # instead of a mask: at seconds, as shares of the picture
+    direction: Literal["forward", "backward"] = "forward"  # of extend
+    strength: float | None = Field(default=None, ge=0, le=1)
+    fit: Literal["cover", "contain", "stretch"] = "cover"
+    aspect: str | None = Field(default=None, pattern=r"^\d{1,2}:\d{1,2}$")
+    seconds: float | None = Field(default=None, gt=0, le=3600)  # of the video; of extend and loop: what is added
+    num_frames: int | None = Field(default=None, gt=0, le=100_000)
+    width: Side | None = None
+    height: Side | None = None
+    fps: float | None = Field(default=None, gt=0, le=240)
+    num_inference_steps: int | None = Field(default=None, gt=0, le=1000)
+    guidance_scale: float | None = Field(default=None, ge=1, le=100)
+    seed: int | None = Field(default=None, ge=0, lt=2**63)
+    schedule: Literal["equal", "staircase", "rolling"] | None = None
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> "Wish":
+        missing = [name for name in NEEDS[self.task] if getattr(self, name) is None]
+        if missing:
+            raise ValueError(f"{self.task} needs {' and '.join(missing)}")
+        if self.task == "generate" and not self.prompt.strip() and not self.storyboard and self.image is None:
+            raise ValueError("describe a video first: prompt is empty")
+        if self.task == "loop" and self.video is None and not self.prompt.strip():
+            raise ValueError("loop needs a video, or a prompt to make one of")
+        if self.task == "inpaint" and (self.mask is None) == (self.boxes is None):
+            raise ValueError("inpaint needs a mask or boxes, one of them")
+        if self.seconds is not None and self.num_frames is not None and self.task == "generate":
+            raise ValueError("seconds and num_frames both say how long it is; give one of them")
+        return self
+
+    def media(self) -> tuple[str, ...]:
+        """The ids of all that it is made from."""
+        cards = (card.image for card in self.storyboard or ())
+        named = (self.image, *(self.keyframes or {}).values(), self.video, self.other, self.mask, *cards)
+        return tuple(dict.fromkeys(name for name in named if name is not None))
+
+
+def read_wish(values: Mapping[str, Any]) -> Wish:
+    """
+    Raises:
+        JobError: something is missing, unknown or out of range; the message names it and what was given.
+    """
+    try:
+        return Wish.model_validate(dict(values))
+    except ValidationError as error:
+        told = []
+        for each in error.errors(include_url=False):
+            place = ".".join(map(str, each["loc"]))
+            said = each["msg"].removeprefix("Value error, ")
+            told.append(f"{place}: {said}, not {each['input']!r:.80}" if place else said)
+        raise JobError("; ".join(told)) from None
+
+
+def run_wish(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **options: Any) -> Any:
+    """Call the pipeline.
+
+    Args:
+        pipe: a `KinemaPipeline`.
+        wish: what to make.
+        find: the file of an id.
+        seed: of its noise.
+        options: of the call besides: callbacks.
+
+    Returns:
+        A `KinemaPipelineOutput`.
+
+    Raises:
+        ValueError: what no model could make; the message says what can be.
+    """
+
+    def file(name: str | None) -> str | None:
+        return None if name is None else str(find(name))
+
+    given: dict[str, Any] = {
+        "negative_prompt": wish.negative_prompt, "width": wish.width, "height": wish.height,
+        "frame_rate": wish.fps, "num_inference_steps": wish.num_inference_steps,
+        "guidance_scale": wish.guidance_scale, "generator": seed,
+    }  # fmt: skip
+    given = {name: value for name, value in given.items() if value is not None} | options
+    video, other, fit = file(wish.video), file(wish.other), {"fit": wish.fit}
+    strength = {} if wish.strength is None else {"strength": wish.strength}
+    match wish.task:
+        case "extend":
+            return pipe.extend(video, wish.prompt, seconds=wish.seconds, direction=wish.direction, **fit, **given)
+        case "loop":
+            return pipe.loop(video or wish.prompt, wish.prompt if video else "", seconds=wish.seconds, **given)
+        case "connect":
+            return pipe.connect(video, other, wish.prompt, seconds=wish.seconds, **given)
+        case "remix":
+            return pipe.remix(video, wish.prompt, **strength, **given)
+        case "blend":
+            return pipe.blend(video, other, wish.prompt, **strength, **given)
+        case "outpaint":
+            return pipe.outpaint(video, wish.prompt, aspect=wish.aspect, **given)
+        case "inpaint":
+            boxes = wish.boxes and (wish.boxes if len(wish.boxes) > 1 else next(iter(wish.boxes.values())))
+            mask = file(wish.mask) if wish.mask is not None else boxes
+            return pipe(wish.prompt, video=video, mask=mask, **strength, **given)
+    cards = [(card.at, card.text, *([file(card.image)] if card.image else [])) for card in wish.storyboard or ()]
+    pictures = {"image": file(wish.image)} if wish.image else {}
+    pictures |= {"keyframes": {at: file(name) for at, name in wish.keyframes.items()}} if wish.keyframes else {}
+    length = num_frames(pipe, wish)
+    given |= {} if length is None else {"num_frames": length}
+    given |= {} if wish.schedule is None else {"schedule": wish.schedule}
+    if cards:
+        return pipe(storyboard=cards, **pictures, **given)
+    return pipe(wish.prompt, **pictures, **given)
+
+
+def num_frames(pipe: Any, wish: Wish) -> int | None:
+    """Frames that a wish comes to: the nearest that the model can make; None: its own."""
+    if wish.num_frames is not None or wish.seconds is None:
+        return wish.num_frames
+    rate = wish.fps or pipe.config["default_frame_rate"]
+    return pipe.grid.nearest_frames(1 + wish.seconds * rate)

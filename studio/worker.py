@@ -1,0 +1,78 @@
+"""A worker: a process that loads the model once and makes one job after another. `python -m kinema.studio.worker`.
+
+It ends when the server does: it holds the other end of a pipe, and a process that goes on alone would make what
+nobody is told of.
+"""
+
+import argparse
+import logging
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+from .claims import claim
+from .jobs import LostJobError
+from .making import make
+from .shelf import Shelf
+from .store import JobStore
+
+IDLE = 0.1  # seconds between looks at an empty queue
+UNLOADABLE = 3  # exit status: trying again will not help
+READY = "ready"
+
+logger = logging.getLogger(__name__)
+
+
+def work(store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading.Event) -> None:
+    """Make jobs until told to stop."""
+    while not stopped.is_set():
+        job = claim(store, name)
+        if job is None:
+            stopped.wait(IDLE)
+            continue
+        begin = time.monotonic()
+        try:
+            make(store, shelf, pipe, job)
+        except LostJobError as error:
+            logger.warning("%s", error)
+        else:
+            logger.info("%s is %s after %.1f s", job.id, store.get(job.id).status, time.monotonic() - begin)
+
+
+def main() -> None:
+    """Load the model, say so, and work."""
+    parser = argparse.ArgumentParser(description="Make the jobs of a studio.")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--name", required=True)
+    parser.add_argument("--model")
+    parser.add_argument("--device")
+    parser.add_argument("--dtype")
+    args = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    threading.Thread(target=_end_with_the_server, daemon=True).start()
+    from ..pipeline.command import load
+
+    try:
+        pipe = load(args.model, device=args.device, dtype=args.dtype, quiet=True)
+    except Exception as error:
+        logger.exception("the model cannot be loaded")
+        sys.stdout.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
+        sys.stdout.flush()
+        sys.exit(UNLOADABLE)
+    shelf = Shelf(args.folder)
+    sys.stdout.write(f"{READY}\n")
+    sys.stdout.flush()
+    work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event())
+
+
+def _end_with_the_server() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)  # in the middle of a job, too: whoever serves next tries it again
+
+
+if __name__ == "__main__":
+    main()

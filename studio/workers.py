@@ -1,0 +1,159 @@
+"""The workers of a studio: started, watched, and started again when they end; none outlives the server.
+
+What a worker was making when it ended is looked at first: if its result lies on the shelf the job is complete,
+else it is tried again or fails.
+"""
+
+import logging
+import secrets
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from .claims import give_up, making
+from .jobs import Job
+from .making import recover
+from .shelf import Shelf
+from .store import JobStore
+from .worker import READY, UNLOADABLE
+
+LOOK = 0.1  # seconds between looks at the workers
+PAUSES = (0.5, 2.0, 10.0, 60.0)  # seconds before a worker that ended before it was ready is started again
+PATIENCE = 5.0  # seconds for a worker to end when it is told to
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class _Worker:
+    """A place for a worker, and the process that fills it."""
+
+    number: int
+    command: Sequence[str]
+    name: str = ""
+    process: "subprocess.Popen[str] | None" = None
+    ready: bool = False
+    failures: int = 0  # to start, in a row
+    start_at: float = 0.0
+    problem: str = ""  # why its model cannot be loaded
+
+
+class Workers:
+    """Worker processes, one a device.
+
+    Args:
+        store, shelf: of the studio; no other server may use them.
+        commands: what starts each, without its name; `worker_command` makes one.
+        on_lost: called with what became of the jobs of a worker that ended.
+    """
+
+    def __init__(
+        self, store: JobStore, shelf: Shelf, commands: Sequence[Sequence[str]],
+        on_lost: Callable[[list[Job]], None] = lambda jobs: None,
+    ) -> None:  # fmt: skip
+        self.store, self.shelf, self.on_lost = store, shelf, on_lost
+        self._workers = [_Worker(number, command) for number, command in enumerate(commands)]
+        self._stop = threading.Event()
+        self._watch = threading.Thread(target=self._look_after, name="workers", daemon=True)
+
+    def start(self) -> None:
+        """Settle what an earlier server left, and start."""
+        self.shelf.sweep()
+        self._settle({job.worker for job in making(self.store)}, "the server ended", blame=False)
+        self._watch.start()
+
+    def stop(self) -> None:
+        """End all workers; what they make is tried again by the next server."""
+        self._stop.set()
+        self._watch.join()
+        processes = [worker.process for worker in self._workers if worker.process is not None]
+        for process in processes:
+            assert process.stdin is not None
+            process.stdin.close()
+        for process in processes:
+            try:
+                process.wait(PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._settle(
+            {worker.name for worker in self._workers if worker.name}, "the server was stopped", blame=False
+        )
+
+    @property
+    def ready(self) -> int:
+        """How many have their model loaded."""
+        return sum(worker.ready for worker in self._workers)
+
+    @property
+    def problem(self) -> str:
+        """Why no worker can start; "": one can."""
+        problems = [worker.problem for worker in self._workers]
+        return problems[0] if problems and all(problems) else ""
+
+    def _look_after(self) -> None:
+        while not self._stop.wait(LOOK):
+            for worker in self._workers:
+                if worker.process is None:
+                    if not worker.problem and time.monotonic() >= worker.start_at:
+                        self._begin(worker)
+                elif worker.process.poll() is not None:
+                    self._ended(worker, worker.process.returncode)
+        self.store.close()
+
+    def _begin(self, worker: _Worker) -> None:
+        worker.name = f"{worker.number}-{secrets.token_hex(4)}"
+        with (self.shelf.folder / "logs" / f"worker-{worker.number}.log").open("ab") as log:
+            worker.process = subprocess.Popen(
+                [*worker.command, "--name", worker.name],
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.shelf.folder,
+            )  # fmt: skip
+        threading.Thread(target=self._listen, args=(worker, worker.process.stdout), daemon=True).start()
+
+    def _listen(self, worker: _Worker, said: IO[str]) -> None:
+        with said:
+            for line in said:
+                if line.strip() == READY:
+                    worker.ready, worker.failures = True, 0
+                elif line.strip():
+                    worker.problem = line.strip()
+
+    def _ended(self, worker: _Worker, status: int) -> None:
+        why = (
+            f"its worker process ended with status {status}"
+            if status >= 0
+            else f"its worker was killed (signal {-status})"
+        )
+        logger.warning("worker %s: %s", worker.number, why)
+        assert worker.process is not None and worker.process.stdin is not None
+        worker.process.stdin.close()
+        self._settle({worker.name}, why, blame=True)
+        if not worker.ready:
+            worker.failures += 1
+            worker.start_at = time.monotonic() + PAUSES[min(worker.failures, len(PAUSES)) - 1]
+        if status == UNLOADABLE and not worker.problem:
+            worker.problem = "the model cannot be loaded; its log says why"
+        worker.process, worker.ready = None, False
+
+    def _settle(self, names: set[str], why: str, *, blame: bool) -> None:
+        for job in making(self.store):
+            if job.worker in names:
+                recover(self.store, self.shelf, job)
+        lost = [job for name in sorted(names) for job in give_up(self.store, name, why, blame=blame)]
+        for job in lost:
+            self.shelf.forget_preview(job.id)
+        self.on_lost(lost)
+
+
+def worker_command(
+    folder: Path, model: str | None = None, device: str | None = None, dtype: str | None = None
+) -> list[str]:
+    """What starts a worker process of a studio."""
+    options = {"--model": model, "--device": device, "--dtype": dtype}
+    given = [word for name, value in options.items() if value is not None for word in (name, value)]
+    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given]

@@ -1,0 +1,48 @@
+import gc
+import time
+
+import pytest
+import torch
+
+from kinema.configs import load_config
+from kinema.data.diorama import VOCABULARY
+from kinema.pipeline.build import build_pipeline
+from kinema.studio.shelf import Shelf
+from kinema.studio.store import JobStore
+from kinema.vae.preview import fit_preview
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory):
+    """A model of random weights, saved."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    pipe = build_pipeline(load_config("tiny"))
+    pipe.text_encoder.register_to_config(vocabulary=VOCABULARY)
+    pixels = torch.rand(2, 3, 9, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    fit_preview(pipe.vae, [pixels])
+    pipe.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def studio(tmp_path):
+    """(store, shelf) of an empty studio."""
+    shelf = Shelf(tmp_path / "studio")
+    store = JobStore(shelf.database)
+    yield store, shelf
+    store.close()
+    gc.collect()
+
+
+@pytest.fixture
+def wait_until():
+    """Wait for something that another process does."""
+
+    def wait(there, seconds=120.0, every=0.02):
+        end = time.monotonic() + seconds
+        while not (found := there()):
+            assert time.monotonic() < end, "it never happened"
+            time.sleep(every)
+        return found
+
+    return wait

@@ -1,0 +1,177 @@
+"""Jobs made by a real pipeline of a tiny size: what lies on the shelf, what previews show, how one is stopped."""
+
+import errno
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from kinema import write_video
+from kinema.data.video_io import read_video
+from kinema.pipeline.command import load
+from kinema.pipeline.provenance import read_provenance
+from kinema.studio import making
+from kinema.studio.claims import claim
+from kinema.studio.jobs import JobError
+from kinema.studio.making import make, recover
+from kinema.studio.wish import read_wish
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_model):
+    return load(str(tiny_model), device="cpu", quiet=True)
+
+
+def made(store, shelf, pipe, wish):
+    """The job of a wish, made."""
+    job = store.add(wish.get("task", "generate"), wish)
+    taken = claim(store, "w")
+    assert taken.id == job.id
+    make(store, shelf, pipe, taken)
+    return store.get(job.id)
+
+
+CAR = {"prompt": "a red car drives to the left", "num_inference_steps": 2, "seed": 7}
+
+
+def test_a_result_is_whole_and_says_how_it_was_made(studio, pipe):
+    store, shelf = studio
+    job = made(store, shelf, pipe, CAR)
+    assert job.status == "completed", job.error
+    folder = shelf.result(job.id)
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "job.json", "spritesheet.webp", "thumbnail.webp", "video.mp4"
+    ]  # fmt: skip
+    video = read_video(shelf.content(job.id))
+    how = read_provenance(shelf.content(job.id))
+    assert (how.prompt, how.seed, how.num_inference_steps, how.by_hand) == (CAR["prompt"], 7, 2, ())
+    assert len(video.frames) == job.result["num_frames"] == how.num_frames
+    assert json.loads((folder / "job.json").read_text())["result"] == job.result
+    with Image.open(shelf.content(job.id, "thumbnail")) as picture:
+        assert max(picture.size) <= 320
+    assert job.result["bytes"] > 1000 and shelf.size(job.id) > job.result["bytes"]
+    assert not shelf.preview(job.id).exists()
+    with pytest.raises(JobError, match="there is no variant"):
+        shelf.content(job.id, "../../studio.db")
+
+
+def test_the_same_seed_makes_the_same_file_and_none_draws_one(studio, pipe):
+    store, shelf = studio
+    one, two = (made(store, shelf, pipe, CAR) for _ in range(2))
+    assert shelf.content(one.id).read_bytes() == shelf.content(two.id).read_bytes()
+    free = CAR | {"seed": None}
+    seeds = {made(store, shelf, pipe, free).result["seed"] for _ in range(3)}
+    assert len(seeds) == 3
+
+
+def test_results_feed_the_next_job_and_uploads_too(studio, pipe):
+    store, shelf = studio
+    first = made(store, shelf, pipe, CAR)
+    rate = first.result["fps"]
+    longer = made(store, shelf, pipe, {
+        "task": "extend", "video": first.id, "seconds": pipe.grid.temporal / rate, "num_inference_steps": 1,
+    })  # fmt: skip
+    assert longer.status == "completed", longer.error
+    assert longer.result["num_frames"] == first.result["num_frames"] + pipe.grid.temporal
+    upload = "upload_" + 32 * "a"
+    frames = np.full((first.result["num_frames"], 32, 32, 3), 90, np.uint8)
+    write_video(shelf.folder / "uploads" / upload / "video.mp4", frames, rate)
+    wish = {"task": "remix", "prompt": "a blue ball", "video": upload, "strength": 0.5, "num_inference_steps": 2}
+    remixed = made(store, shelf, pipe, wish)
+    assert remixed.status == "completed", remixed.error
+    missing = made(store, shelf, pipe, {"task": "remix", "video": "upload_" + 32 * "b"})
+    assert (missing.status, missing.error_code) == ("failed", "not_found")
+
+
+def test_previews_and_progress_come_with_every_step(studio, pipe, monkeypatch):
+    store, shelf = studio
+    monkeypatch.setattr(making, "PREVIEW_EVERY", 0.0)
+    seen, report = [], making.report
+
+    def watched(store, job, stage, progress, **more):
+        frames = 0
+        if shelf.preview(job.id).exists():
+            with Image.open(shelf.preview(job.id)) as picture:
+                frames = getattr(picture, "n_frames", 1)
+        seen.append((stage, progress, more["preview"], frames))
+        return report(store, job, stage, progress, **more)
+
+    monkeypatch.setattr(making, "report", watched)
+    job = made(store, shelf, pipe, CAR | {"num_inference_steps": 4})
+    stages, shares, previews, frames = zip(*seen)
+    assert stages == ("reading the prompt", *["denoising"] * 3, "decoding", "writing")
+    assert list(shares) == sorted(shares) and shares[-1] < 1
+    assert previews == (0, 1, 2, 3, 4, 4) and frames[0] == 0 and min(frames[1:]) > 1
+    assert job.preview == 4
+
+
+@pytest.mark.parametrize("how", ["discard", "keep"])
+def test_a_job_stops_within_a_step(studio, pipe, monkeypatch, how):
+    store, shelf = studio
+    steps, report = [], making.report
+
+    def asked_to_stop(store, job, stage, progress, **more):
+        steps.append(stage)
+        if steps.count("denoising") == 2:
+            store.stop(job.id, how)
+        return report(store, job, stage, progress, **more)
+
+    monkeypatch.setattr(making, "report", asked_to_stop)
+    job = made(store, shelf, pipe, CAR | {"num_inference_steps": 30})
+    assert steps.count("denoising") == 2
+    if how == "discard":
+        assert job.status == "cancelled" and not shelf.result(job.id).exists()
+    else:
+        assert job.status == "completed" and job.result["interrupted"]
+        assert read_provenance(shelf.content(job.id)).interrupted_after == 2
+    monkeypatch.undo()
+    after = made(store, shelf, pipe, CAR)
+    assert after.status == "completed" and not after.result["interrupted"]
+
+
+def test_what_goes_wrong_has_a_code_and_a_next_step(studio, pipe, monkeypatch):
+    store, shelf = studio
+    wrong = made(store, shelf, pipe, CAR | {"width": 33})
+    assert (wrong.status, wrong.error_code) == ("failed", "invalid_request") and "33" in wrong.error
+    monkeypatch.setattr(making, "write_pictures", _full)
+    full = made(store, shelf, pipe, CAR)
+    assert (full.status, full.error_code) == ("failed", "disk_full") and "make room" in full.error
+    assert not list((shelf.folder / "results").iterdir())
+    monkeypatch.setattr(making, "write_pictures", lambda *_: 1 / 0)
+    odd = made(store, shelf, pipe, CAR)
+    assert (odd.status, odd.error_code) == ("failed", "internal_error") and "division" not in odd.error
+
+
+def _full(*_):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe, monkeypatch):
+    store, shelf = studio
+    monkeypatch.setattr(making, "complete", _full)  # the kill
+    job = store.add("generate", CAR)
+    taken = claim(store, "w")
+    monkeypatch.setattr(making, "fail", lambda *_: None)
+    make(store, shelf, pipe, taken)
+    monkeypatch.undo()
+    assert store.get(job.id).status == "in_progress"
+    recover(store, shelf, taken)
+    assert store.get(job.id).status == "completed" and store.get(job.id).result["seed"] == 7
+
+
+@pytest.mark.parametrize(
+    "values, told",
+    [
+        ({"prompt": "  "}, "prompt is empty"),
+        ({"prompt": "x", "colour": 1}, "colour: Extra inputs"),
+        ({"prompt": "x", "fps": -1}, "fps: Input should be greater than 0, not -1"),
+        ({"prompt": "x", "image": "../../etc/passwd"}, "image: String should match"),
+        ({"task": "extend", "video": "video_" + 32 * "a"}, "extend needs seconds"),
+        ({"task": "inpaint", "video": "video_" + 32 * "a"}, "a mask or boxes"),
+        ({"prompt": "x", "seconds": 1, "num_frames": 9}, "both say how long"),
+    ],
+)
+def test_a_wish_that_cannot_be_says_what_is_wrong(values, told):
+    with pytest.raises(JobError, match=told):
+        read_wish(values)
