@@ -52,9 +52,10 @@ def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
     wish = read_wish(job.request)
     seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
     steps = Steps(store, shelf, pipe, job)
+    seen = ["previews"] if has_preview(pipe.vae) else []
     output = run_wish(
         pipe, wish, lambda name: find(store, shelf, name), seed,
-        callback_on_step_end=steps, callback_on_step_end_tensor_inputs=["previews"] if has_preview(pipe.vae) else [],
+        callback_on_step_end=steps, callback_on_step_end_tensor_inputs=seen,
     )  # fmt: skip
     steps.tell("writing", DECODING + 0.05)
     (made,), (frames,) = output.provenance, output.videos()

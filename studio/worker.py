@@ -38,8 +38,7 @@ def work(store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading
             make(store, shelf, pipe, job)
         except LostJobError as error:
             logger.warning("%s", error)
-        else:
-            logger.info("%s is %s after %.1f s", job.id, store.get(job.id).status, time.monotonic() - begin)
+        logger.info("%s: %.1f s", job.id, time.monotonic() - begin)
 
 
 def main() -> None:

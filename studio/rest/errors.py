@@ -1,0 +1,53 @@
+"""Errors as the API tells them: {"error": {message, type, param, code}}, whatever raised them."""
+
+import re
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from ..jobs import JobError, QueueFullError
+from .access import TooOftenError
+
+STATUS = {
+    "not_found": 404, "model_not_found": 404, "not_ready": 409, "idempotency_key_reused": 409, "queue_full": 429,
+    "rate_limited": 429, "too_large": 413, "unsupported_media_type": 415, "invalid_api_key": 401,
+    "model_not_loaded": 503, "disk_full": 507, "refused": 400,
+}  # fmt: skip
+TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+
+def error_response(status: int, message: str, code: str, param: str | None = None, **headers: str) -> JSONResponse:
+    """An error, in the shape that the `openai` client reads."""
+    kind = TYPES.get(status, "server_error" if status >= 500 else "invalid_request_error")
+    error = {"message": message, "type": kind, "param": param, "code": code}
+    return JSONResponse({"error": error}, status, headers or None)
+
+
+def add_error_handlers(app: FastAPI) -> None:
+    """Let every error leave in one shape."""
+
+    @app.exception_handler(JobError)
+    async def job_error(request: Request, error: JobError) -> JSONResponse:
+        more: dict[str, Any] = {}
+        if isinstance(error, QueueFullError | TooOftenError):
+            more["Retry-After"] = str(max(1, round(error.seconds)))
+        found = re.match(r"([a-z_]+(?:\.\w+)*): ", str(error))  # of a wish: where, and what is wrong
+        return error_response(STATUS.get(error.code, 400), str(error), error.code, found and found[1], **more)
+
+    @app.exception_handler(RequestValidationError)
+    async def not_valid(request: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        param = ".".join(str(part) for part in first["loc"][1:]) or None
+        return error_response(400, f"{param}: {first['msg']}", "invalid_request", param)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
+        return error_response(error.status_code, f"{request.method} {request.url.path}: {error.detail}", code)
+
+    @app.exception_handler(Exception)
+    async def unexpected(request: Request, error: Exception) -> JSONResponse:
+        return error_response(500, "an error nobody expected; the server's log says more", "internal_error")

@@ -1,0 +1,72 @@
+"""Jobs as the Video objects of the API, and requests as wishes."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from ..jobs import Job, JobError
+from ..making import wish_of
+from ..model import Model
+
+# Flat extensions of the request, by their names in a wish; the others are those of the `openai` client.
+EXTENSIONS = (
+    "seed", "fps", "num_frames", "width", "height", "num_inference_steps", "guidance_scale", "negative_prompt",
+    "storyboard",
+)  # fmt: skip
+KNOWN = ("prompt", "model", "seconds", "size", "input_reference", *EXTENSIONS)
+
+
+def video_object(job: Job, model: Model) -> dict[str, Any]:
+    """A job as a Video: `seconds` a text, times whole numbers, `progress` in percent."""
+    wish, result = wish_of(job), job.result
+    width, height = (result["width"], result["height"]) if result else model.size(wish)
+    seconds = result["seconds"] if result else model.seconds(wish)
+    video = {
+        "id": job.id, "object": "video", "model": model.name, "status": job.status,
+        "progress": 100 if job.status == "completed" else min(99, math.floor(100 * job.progress)),
+        "created_at": int(job.created_at), "completed_at": None, "expires_at": None, "prompt": prompt_of(job),
+        "seconds": f"{seconds:g}", "size": f"{width}x{height}", "remixed_from_video_id": job.parent, "error": None,
+    }  # fmt: skip
+    if job.status == "completed" and job.finished_at is not None:
+        video["completed_at"] = int(job.finished_at)
+    if job.status == "failed":
+        video["error"] = {"code": job.error_code, "message": job.error}
+    if job.status == "in_progress":
+        video |= {"stage": job.stage, "seconds_left": job.seconds_left}
+    if result:
+        video |= {name: result[name] for name in ("seed", "fps", "num_frames", "num_inference_steps",
+                                                  "guidance_scale", "warnings")}  # fmt: skip
+    return video
+
+
+def prompt_of(job: Job) -> str:
+    """What was written, of a storyboard all texts."""
+    wish = wish_of(job)
+    return wish.prompt or " | ".join(card.text for card in wish.storyboard or ())
+
+
+def wish_values(values: Mapping[str, Any], model: Model) -> dict[str, Any]:
+    """The values of a wish from those of a request; given files are the caller's.
+
+    Raises:
+        JobError: another model, an unknown name, or a size or length that cannot be read.
+    """
+    unknown = [name for name in values if name not in KNOWN and not name.startswith("video")]
+    if unknown:
+        raise JobError(f"there is no parameter {unknown[0]!r}; there are {', '.join(KNOWN)}", "unknown_parameter")
+    asked = values.get("model")
+    if asked not in (None, "", model.name):
+        raise JobError(f"the model {asked!r} is not served here; {model.name!r} is", "model_not_found")
+    wish = {name: values[name] for name in ("prompt", *EXTENSIONS) if values.get(name) not in (None, "")}
+    if values.get("size"):
+        wish |= _size(values["size"])
+    if values.get("seconds"):
+        wish["seconds"] = values["seconds"]
+    return wish
+
+
+def _size(text: Any) -> dict[str, int]:
+    width, cross, height = str(text).lower().partition("x")
+    if not (cross and width.isdigit() and height.isdigit()):
+        raise JobError(f"size is {text!r}; write WIDTHxHEIGHT in pixels, such as '64x64'")
+    return {"width": int(width), "height": int(height)}

@@ -1,0 +1,177 @@
+"""What one can ask of a studio, by whatever way: the app and the REST API call these and nothing below them."""
+
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from ..captioner.ingest.probing import Prober
+from .jobs import Job, JobError, NoJobError
+from .looking import is_picture, rewrite_picture
+from .model import Model
+from .shelf import Shelf
+from .store import JobStore
+from .wish import Wish, read_wish
+
+SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
+Filter = Callable[[str], str | None]  # a text to the reason why it is refused; None: it is not
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What strangers may ask for.
+
+    Attributes:
+        waiting: jobs in the queue.
+        upload_bytes, upload_seconds, upload_pixels: of a given file; pixels of a frame.
+        video_seconds: of what is made.
+    """
+
+    waiting: int = 200
+    upload_bytes: int = 200_000_000
+    upload_seconds: float = 120.0
+    upload_pixels: int = 4096 * 2304
+    video_seconds: float = 600.0
+
+
+class Studio:
+    """A store, a shelf and the rules.
+
+    Args:
+        store, shelf, model: its parts.
+        limits: of what is asked for.
+        prompt_filter: sees every text before it is queued.
+    """
+
+    def __init__(
+        self, store: JobStore, shelf: Shelf, model: Model, limits: Limits | None = None,
+        prompt_filter: Filter = lambda text: None,
+    ) -> None:  # fmt: skip
+        self.store, self.shelf, self.model = store, shelf, model
+        self.limits, self.prompt_filter = limits or Limits(), prompt_filter
+        self._prober, self._probing = Prober(10.0, self.limits.upload_seconds / 3600), threading.Lock()
+
+    def submit(
+        self, values: Mapping[str, Any], *, owner: str = "", sees: Callable[[Job], bool] = lambda job: True,
+        parent: str | None = None, request_id: str = "", idempotency_key: str | None = None,
+    ) -> Job:  # fmt: skip
+        """Queue a video.
+
+        Args:
+            values: of a `Wish`.
+            owner, parent, request_id, idempotency_key: see `JobStore.add`.
+            sees: whether a job may be made from another one.
+
+        Raises:
+            JobError: it cannot be made, is refused, is made from what is not there, or the queue is full.
+        """
+        wish = read_wish(values)
+        self._check(wish, sees)
+        request = wish.model_dump(mode="json", exclude_defaults=True)
+        return self.store.add(
+            wish.task, request, owner=owner, parent=parent, request_id=request_id,
+            most_waiting=self.limits.waiting, idempotency_key=idempotency_key,
+        )  # fmt: skip
+
+    def edit(self, job_id: str, values: Mapping[str, Any], sees: Callable[[Job], bool] = lambda job: True) -> Job:
+        """Give a waiting job another wish.
+
+        Raises:
+            JobError: as above, or it does not wait any more.
+        """
+        wish = read_wish(values)
+        self._check(wish, sees)
+        return self.store.edit(job_id, wish.model_dump(mode="json", exclude_defaults=True))
+
+    def _check(self, wish: Wish, sees: Callable[[Job], bool]) -> None:
+        length = self.model.seconds(wish)
+        if length > self.limits.video_seconds:
+            raise JobError(
+                f"{length:g} seconds are asked for, and at most {self.limits.video_seconds:g} are made here"
+            )
+        for text in (wish.prompt, wish.negative_prompt, *(card.text for card in wish.storyboard or ())):
+            if text and (reason := self.prompt_filter(text)):
+                raise JobError(f"this prompt is refused here: {reason}", "refused")
+        for name in wish.media():
+            if name.startswith("video_"):
+                job = self.store.get(name)
+                if not sees(job):
+                    raise NoJobError(name)
+                if job.status != "completed":
+                    raise JobError(f"{name} is {job.status}; what is made from it needs it completed")
+                self.shelf.content(name)
+            else:
+                self.shelf.upload(name)
+
+    def upload(self, file: BinaryIO) -> str:
+        """Take a picture or video in, under a name of ours.
+
+        Args:
+            file: its content.
+
+        Returns:
+            Its id.
+
+        Raises:
+            JobError: too large, too long, or no picture or video; the message says which. Nothing is kept then.
+        """
+        upload_id = f"upload_{secrets.token_hex(16)}"
+        folder = self.shelf.folder / "uploads" / f".{upload_id}"
+        folder.mkdir()
+        try:
+            path = folder / "given"
+            _copy(file, path, self.limits.upload_bytes)
+            if is_picture(path):
+                rewrite_picture(path, folder / "picture.png", self.limits.upload_pixels)
+                path.unlink()
+            else:
+                path.rename(folder / f"video{self._look(path)}")
+            folder.rename(folder.with_name(upload_id))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return upload_id
+
+    def _look(self, path: Path) -> str:
+        """The suffix of a video, by what is in it."""
+        with self._probing:
+            found = self._prober.probe(path)
+        if found.get("reason"):
+            raise JobError(f"the file cannot be used: {found['reason']}", "input_not_usable")
+        pixels = found["width"] * found["height"]
+        if pixels > self.limits.upload_pixels:
+            raise JobError(
+                f"the file has {found['width']} x {found['height']} pixels, more than are taken here",
+                "input_not_usable",
+            )
+        return SUFFIXES.get(found["codec"], ".mp4")
+
+    def content(self, job_id: str, variant: str = "video") -> Path:
+        """A file of a completed job.
+
+        Raises:
+            JobError: it is not completed, or there is no such file.
+        """
+        job = self.store.get(job_id)
+        if job.status != "completed":
+            raise JobError(f"{job_id} is {job.status}; it has no content yet", "not_ready")
+        return self.shelf.content(job_id, variant)
+
+    def close(self) -> None:
+        """End what looks into files."""
+        self._prober.close()
+        self.store.close()
+
+
+def _copy(file: BinaryIO, path: Path, most: int) -> None:
+    size = 0
+    with path.open("wb") as out:
+        while part := file.read(1 << 20):
+            size += len(part)
+            if size > most:
+                raise JobError(f"the file is larger than {most / 1e6:g} MB, the most that is taken", "too_large")
+            out.write(part)
+    if not size:
+        raise JobError("the file is empty", "input_not_usable")
