@@ -57,7 +57,7 @@ def complete(store: JobStore, job: Job, result: Mapping[str, Any]) -> Job:
     Raises:
         LostJobError: as above.
     """
-    return _end(store, job, "completed", result=json.dumps(result), progress=1.0)
+    return _end(store, job, "completed", result=json.dumps(result), progress=1.0, used_at=time.time())
 
 
 def fail(store: JobStore, job: Job, code: str, message: str) -> Job:

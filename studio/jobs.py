@@ -81,6 +81,8 @@ class Job:
         owner: who asked for it: the fingerprint of an API key, or "".
         request_id: of the request that made it, for the server's log.
         created_at, started_at, finished_at, deleted_at: seconds since 1970.
+        used_at: when its files were made or last looked at.
+        cleaned: whether its files were deleted to make room; the request is there to make them again.
         changed: grows with every change of any job.
     """
 
@@ -107,6 +109,8 @@ class Job:
     started_at: float | None = None
     finished_at: float | None = None
     deleted_at: float | None = None
+    used_at: float | None = None
+    cleaned: bool = False
     changed: int = 0
 
     @property

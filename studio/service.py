@@ -157,6 +157,9 @@ class Studio:
         job = self.store.get(job_id)
         if job.status != "completed":
             raise JobError(f"{job_id} is {job.status}; it has no content yet", "not_ready")
+        if job.cleaned:
+            raise JobError(f"the files of {job_id} were deleted to make room; ask for it again", "cleaned")
+        self.store.used(job_id)
         return self.shelf.content(job_id, variant)
 
     def close(self) -> None:

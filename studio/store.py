@@ -25,6 +25,7 @@ CREATE TABLE jobs (
     preview INTEGER NOT NULL DEFAULT 0, stop TEXT, error_code TEXT, error TEXT, result TEXT NOT NULL DEFAULT '{}',
     parent TEXT, owner TEXT NOT NULL DEFAULT '', starred INTEGER NOT NULL DEFAULT 0,
     request_id TEXT NOT NULL DEFAULT '', started_at REAL, finished_at REAL, deleted_at REAL,
+    used_at REAL, cleaned INTEGER NOT NULL DEFAULT 0,
     changed INTEGER NOT NULL
 );
 CREATE INDEX jobs_waiting ON jobs (position) WHERE status = 'queued';
@@ -236,6 +237,16 @@ class JobStore:
         with self.change() as db:
             return put(db, job_id, starred=int(starred))
 
+    def used(self, job_id: str) -> None:
+        """Somebody looks at its files: they are cleaned away later. Nothing is told of it."""
+        with self.change() as db:
+            db.execute("UPDATE jobs SET used_at = ? WHERE id = ?", (time.time(), job_id))
+
+    def mark_cleaned(self, job_id: str) -> Job:
+        """Its files are deleted to make room."""
+        with self.change() as db:
+            return put(db, job_id, cleaned=1)
+
     def delete(self, job_id: str) -> Job:
         """Hide a job, and stop it if it has not ended. `undelete` brings it back until it is purged."""
         self.stop(job_id)
@@ -313,7 +324,7 @@ def read_row(row: sqlite3.Row) -> Job:
     """A row of the table."""
     values = dict(row)
     values |= {name: json.loads(values[name]) for name in ("request", "result")}
-    return Job(**values | {"starred": bool(values["starred"])})
+    return Job(**values | {name: bool(values[name]) for name in ("starred", "cleaned")})
 
 
 def one(db: sqlite3.Connection, job_id: str) -> Job:

@@ -14,7 +14,7 @@ from .access import TooOftenError
 STATUS = {
     "not_found": 404, "model_not_found": 404, "not_ready": 409, "idempotency_key_reused": 409, "queue_full": 429,
     "rate_limited": 429, "too_large": 413, "unsupported_media_type": 415, "invalid_api_key": 401,
-    "model_not_loaded": 503, "disk_full": 507, "refused": 400,
+    "model_not_loaded": 503, "disk_full": 507, "refused": 400, "cleaned": 410,
 }  # fmt: skip
 TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
 

@@ -1,0 +1,91 @@
+"""The size of the studio's folder, and how long a video will take."""
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from kinema.studio.claims import claim, complete
+from kinema.studio.estimate import seconds_for, seconds_until
+from kinema.studio.jobs import NoJobError
+from kinema.studio.model import Model
+from kinema.studio.shelf import Shelf
+from kinema.studio.store import JobStore
+from kinema.studio.upkeep import UNDO_SECONDS, clean, room
+from kinema.studio.wish import read_wish
+
+MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10)
+
+
+def made(store, shelf, size=1000, **result):
+    """A completed job with a file of so many bytes."""
+    job = store.add("generate", {"prompt": "a red car"})
+    taken = claim(store, "w")
+    with shelf.new_result(taken) as folder:
+        (folder / "video.mp4").write_bytes(bytes(size))
+    return complete(store, taken, {"making_seconds": 2.0, "width": 64, "height": 64, "num_frames": 16,
+                                   "num_inference_steps": 10, "interrupted": False} | result)  # fmt: skip
+
+
+@settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    files=st.lists(st.tuples(st.integers(1, 3000), st.booleans(), st.booleans()), max_size=6),
+    budget=st.integers(0, 9000),
+)
+def test_only_unstarred_files_go_the_longest_unused_first_and_no_more_than_needed(tmp_path_factory, files, budget):
+    shelf = Shelf(tmp_path_factory.mktemp("studio"))
+    store = JobStore(shelf.database)
+    store.db.execute("PRAGMA synchronous = OFF")
+    jobs = [made(store, shelf, size) for size, _, _ in files]
+    for job, (_, starred, _) in zip(jobs, files):
+        store.star(job.id, starred)
+    looked_at = [job.id for job, (_, _, looked) in zip(jobs, files) if looked]
+    for name in looked_at:
+        store.used(name)
+    oldest = [job.id for job in jobs if job.id not in looked_at] + looked_at
+    told = room(store, shelf, budget)
+    assert told.used == sum(size for size, _, _ in files)
+    gone = [job.id for job in clean(store, shelf, budget)]
+    assert gone == [job.id for job in told.doomed]
+    sizes = {job.id: size for job, (size, _, _) in zip(jobs, files)}
+    free = [name for name in oldest if not store.get(name).starred]
+    assert gone == free[: len(gone)]
+    left = told.used - sum(sizes[name] for name in gone)
+    assert left <= budget or len(gone) == len(free)
+    assert not gone or left + sizes[gone[-1]] > budget
+    for job in jobs:
+        now = store.get(job.id)
+        assert now.cleaned == (job.id in gone) == (not shelf.result(job.id).exists())
+        assert now.status == "completed" and now.request == job.request
+    store.close()
+
+
+def test_what_was_deleted_can_be_brought_back_for_a_while(studio):
+    store, shelf = studio
+    job = made(store, shelf)
+    deleted = store.delete(job.id)
+    clean(store, shelf, 10**9, now=deleted.deleted_at + UNDO_SECONDS - 1)
+    assert store.undelete(job.id).status == "completed" and shelf.content(job.id).is_file()
+    deleted = store.delete(job.id)
+    clean(store, shelf, 10**9, now=deleted.deleted_at + UNDO_SECONDS + 1)
+    with pytest.raises(NoJobError):
+        store.undelete(job.id)
+    assert not shelf.result(job.id).exists()
+
+
+def test_an_estimate_comes_from_what_was_made_here(studio):
+    store, shelf = studio
+    wish = read_wish({"prompt": "x"})
+    assert seconds_for(store, MODEL, wish) is None
+    for seconds in (2.0, 2.0, 50.0):  # one of them beside something else
+        made(store, shelf, making_seconds=seconds)
+    made(store, shelf, making_seconds=0.1, interrupted=True)
+    assert seconds_for(store, MODEL, wish) == pytest.approx(2.0)
+    assert seconds_for(store, MODEL, read_wish({"prompt": "x", "width": 128, "num_inference_steps": 5})) == (
+        pytest.approx(2.0)
+    )
+    assert seconds_for(store, MODEL, read_wish({"prompt": "x", "seconds": 4})) == pytest.approx(4.0)
+    assert seconds_for(store, MODEL, read_wish({"task": "loop", "prompt": "x"})) is None
+    first, second = (store.add("generate", {"prompt": "x"}) for _ in range(2))
+    assert seconds_until(store, MODEL, 1, first.id) == pytest.approx(2.0)
+    assert seconds_until(store, MODEL, 1, second.id) == pytest.approx(4.0)
+    assert seconds_until(store, MODEL, 2, second.id) == pytest.approx(3.0)
