@@ -1,7 +1,7 @@
 """Keeps the studio's folder within its size, and says beforehand what that costs whom.
 
-The results that nobody looked at for longest go first; starred ones never do. What goes is announced: `doomed` says
-it before anything is deleted, and the job stays, with everything that would make its video again.
+The results that nobody looked at for longest go first; starred ones never do. What goes is announced, by `doomed`,
+before anything is deleted, and the job stays, with everything that would make its video again.
 """
 
 import time

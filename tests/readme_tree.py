@@ -6,7 +6,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).parent.parent
 ORDER = ("cli.py", "app.py", "speedrun.py", "doctor.py", "configs", "data", "data/diorama", "conditioner", "vae",
-         "dit", "pipeline", "captioner", "eval", "eval/judge", "trainer", "bench")  # fmt: skip
+         "dit", "pipeline", "captioner", "studio", "eval", "eval/judge", "trainer", "bench")  # fmt: skip
 
 
 def tree() -> str:
