@@ -322,9 +322,10 @@ class JobStore:
 
 def read_row(row: sqlite3.Row) -> Job:
     """A row of the table."""
-    values = dict(row)
+    values: dict[str, Any] = dict(row)
     values |= {name: json.loads(values[name]) for name in ("request", "result")}
-    return Job(**values | {name: bool(values[name]) for name in ("starred", "cleaned")})
+    values |= {name: bool(values[name]) for name in ("starred", "cleaned")}
+    return Job(**values)
 
 
 def one(db: sqlite3.Connection, job_id: str) -> Job:

@@ -7,8 +7,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from typing import Annotated
 
-from fastapi import Request
+from fastapi import Depends, Request
 
 from ..jobs import Job, JobError
 
@@ -85,3 +86,10 @@ class Access:
             if len(asked) >= self.per_minute:
                 raise TooOftenError(self.per_minute, WINDOW - (now - asked[0]))
             asked.append(now)
+
+
+def _owner(request: Request) -> Owner:
+    return request.app.state.access.owner(request)
+
+
+Asker = Annotated[Owner, Depends(_owner)]  # a route's parameter: who asks, after their key was checked

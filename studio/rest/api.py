@@ -12,7 +12,7 @@ from ..jobs import STATUSES
 from ..service import Studio
 from .access import Access
 from .errors import add_error_handlers, error_response
-from .videos import video_routes
+from .videos import api as videos
 
 FORM_BYTES = 1_000_000  # of a request besides the file in it
 
@@ -42,7 +42,8 @@ def build_api(
             return error_response(413, f"at most {most / 1e6:g} MB are taken in one request", "too_large")
         return await call_next(request)
 
-    app.include_router(video_routes(studio, access.owner))
+    app.state.studio, app.state.access = studio, access
+    app.include_router(videos)
 
     @app.get("/v1/models", tags=["models"], dependencies=[Depends(access.owner)])
     def models() -> dict[str, Any]:

@@ -18,7 +18,7 @@ MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10)
 
 def made(store, shelf, size=1000, **result):
     """A completed job with a file of so many bytes."""
-    job = store.add("generate", {"prompt": "a red car"})
+    store.add("generate", {"prompt": "a red car"})
     taken = claim(store, "w")
     with shelf.new_result(taken) as folder:
         (folder / "video.mp4").write_bytes(bytes(size))
