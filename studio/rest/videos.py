@@ -86,7 +86,7 @@ async def edit(request: Request, studio: Served, asker: Asker, key: Key = None) 
     """Queue a video made from another one and a prompt."""
     body = await read_body(request)
     source = await reference(studio, body, "video", needed=True)
-    return answer(
+    return _answer(
         studio, await _submit(studio, body, asker, key, {"task": "remix", "video": source}, _parent(source))
     )
 
@@ -96,7 +96,7 @@ async def extend(request: Request, studio: Served, asker: Asker, key: Key = None
     """Queue a video that goes on after another one."""
     body = await read_body(request)
     source = await reference(studio, body, "video", needed=True)
-    return answer(
+    return _answer(
         studio, await _submit(studio, body, asker, key, {"task": "extend", "video": source}, _parent(source))
     )
 
