@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import math
 import os
 import warnings
@@ -19,6 +20,8 @@ from .buckets import Shape, nearest_bucket
 from .captioned import CLIPS, captioned_rows, is_captioned, is_unfinished
 from .manifest import SUFFIXES, ManifestError, captions_of, read_manifest
 from .video_io import VideoDamageError, VideoError, VideoWarning, iter_video, probe, read_video
+
+logger = logging.getLogger(__name__)
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif")
 HELDOUT_EVERY = 50  # of the files of a source without a split of its own, about every 50th is held out
@@ -92,16 +95,14 @@ class ClipDataset(Dataset[dict[str, Any]]):
                 bucket, row["cut_start"], row["cut_fps"] = cut
                 self.rows.append(row)
                 self.bucket_of.append(bucket)
+        causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
+        counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
+        if self.rejected and self.rows and split == "train":
+            logger.warning("%d of %d clips of %s are left out: %s", len(self.rejected), len(rows), source, counted)
         if not self.rows:
-            causes = Counter(cause.split(":")[0] for _, cause in self.rejected)
-            counted = "; ".join(f"{cause} ({count})" for cause, count in causes.most_common())
             told = f"; {CAPTIONING.format(source=source)}" if "no caption" in causes else ""
             if any("uncaptioned" in row for row in rows):
                 told = f"; {RECAPTIONING.format(source=root)}"
-            if not rows and is_unfinished(self.source):
-                raise ClipError(
-                    f"{source} is an unfinished captioned dataset; `kinema caption --out {source}` goes on with it"
-                )
             raise ClipError(f"no clip of {source} can be used: {counted or 'it holds no video'}{told}")
         heldout = _held_out_clips(self.rows, root)
         kept = [i for i, held in enumerate(heldout) if held == (split == "heldout")]
@@ -216,6 +217,10 @@ def find_rows(source: Path, *, out_of_domain: bool = False) -> tuple[Path, list[
     folder = source.parent if source.name == CLIPS else source
     if is_captioned(folder):
         return folder, captioned_rows(folder, out_of_domain=out_of_domain)
+    if is_unfinished(folder):
+        raise ClipError(
+            f"{source} is an unfinished captioned dataset; `kinema caption --out {folder}` goes on"
+        )
     if source.is_file():
         return source.parent, read_manifest(source)
     if not source.is_dir():

@@ -164,3 +164,18 @@ def test_a_manifest_with_both_kinds_has_both(tmp_path):
     assert captions_of(row) == {"short": "s", "dense": "d", "original": "o"}
     assert captions_of(row | {"caption_short": ""}) == {"dense": "d", "short": "o"}
     assert json.loads(json.dumps(captions_of(row)))["original"] == "o"
+
+
+def test_what_is_left_out_is_said_and_an_unfinished_dataset_is_named(tmp_path, caplog):
+    dataset, shots, _ = build(tmp_path)
+    captions = pq.read_table(dataset / "captions.parquet")
+    mine = [name == shots["b0"]["clip_id"] for name in captions["clip_id"].to_pylist()]
+    pq.write_table(captions.filter(pa.array([not each for each in mine])), dataset / "captions.parquet")
+    clips = ClipDataset(dataset, **SHAPE)
+    (said,) = [record.getMessage() for record in caplog.records]
+    assert len(clips.rejected) == 1 and said.startswith(f"1 of 4 clips of {dataset} are left out: ")
+    (dataset / "clips.parquet").unlink()
+    (dataset / "config.yaml").touch()
+    told = r"is an unfinished captioned dataset; `kinema caption --out .*dataset` goes on"
+    with pytest.raises(ClipError, match=told):
+        ClipDataset(dataset, **SHAPE)
