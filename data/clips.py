@@ -218,9 +218,7 @@ def find_rows(source: Path, *, out_of_domain: bool = False) -> tuple[Path, list[
     if is_captioned(folder):
         return folder, captioned_rows(folder, out_of_domain=out_of_domain)
     if is_unfinished(folder):
-        raise ClipError(
-            f"{source} is an unfinished captioned dataset; `kinema caption --out {folder}` goes on"
-        )
+        raise ClipError(f"{source} is an unfinished captioned dataset; `kinema caption --out {folder}` goes on")
     if source.is_file():
         return source.parent, read_manifest(source)
     if not source.is_dir():
