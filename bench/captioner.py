@@ -49,6 +49,7 @@ from kinema.data.video_io import read_video
 
 NO_VERDICTS = [f"filters.{name}=null" for name, field in CaptionSettings().filters.model_dump().items()]
 MIB = 2**20
+SAMPLES = 300  # of memory, that are kept
 
 
 def real_videos() -> list[Path]:
@@ -170,7 +171,10 @@ def measure_memory(folder: Path, count: int, overrides: list[str]) -> dict[str, 
         "seconds": samples[-1][0] if samples else 0.0,
         "overrides": overrides,
         "stages": [_quarters(name, [s for s in samples if s[1] == name]) for name in STAGES],
-        "samples": [[at, name, round(own), round(children)] for at, name, own, children in samples],
+        "samples": [
+            [at, name, round(own), round(children)]
+            for at, name, own, children in samples[:: max(1, len(samples) // SAMPLES)]
+        ],
     }
 
 
