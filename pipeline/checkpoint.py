@@ -46,7 +46,7 @@ def find_checkpoint(name: str | Path | None = None, given: Collection[str] = (),
         return default_checkpoint()
     folder = Path(name).expanduser()
     if not folder.is_dir():
-        folder = _download(str(name), download)
+        folder = download_model(str(name), **download)
     check_checkpoint(folder, given)
     return folder
 
@@ -104,7 +104,16 @@ def _is_cut(path: Path) -> bool:
     return path.stat().st_size < 8 + length + max(ends, default=0)
 
 
-def _download(name: str, options: dict[str, Any]) -> Path:
+def download_model(name: str, **options: Any) -> Path:
+    """The folder of a hub model.
+
+    Args:
+        name: its id.
+        options: of `huggingface_hub.snapshot_download`.
+
+    Raises:
+        CheckpointError: it is no hub id, or the hub gives no model of that name.
+    """
     if name.count("/") != 1 or name.startswith((".", "/", "~")):
         raise CheckpointError(f"there is no folder {name!r}, and a hub id looks like owner/model")
     from huggingface_hub import snapshot_download

@@ -87,6 +87,7 @@ class Studio:
         return self.store.edit(job_id, wish.model_dump(mode="json", exclude_defaults=True))
 
     def _check(self, wish: Wish, sees: Callable[[Job], bool]) -> None:
+        self.model.check(wish)
         length = self.model.seconds(wish)
         if length > self.limits.video_seconds:
             raise JobError(
