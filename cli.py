@@ -123,10 +123,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
     evaluate.add_argument("--quiet", action="store_true", help="no progress bars")
 
-    serve = commands.add_parser("serve", help="open the demo in a browser")
-    serve.add_argument("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")
-    serve.add_argument("--host", default="127.0.0.1")
-    serve.add_argument("--port", type=int, default=7860)
+    from kinema.studio.command import add_options as add_serve_options
+
+    add_serve_options(commands.add_parser("serve", help="open the studio: pages and REST API on one queue"))
 
     commands.add_parser("doctor", help="what this machine has, and how to mend what is missing")
     return parser
@@ -357,7 +356,7 @@ def _dispatch(args: argparse.Namespace) -> None:
         case "eval":
             from kinema.eval.command import command
         case "serve":
-            from kinema.app import serve as command
+            from kinema.studio.command import command
         case _:
             from kinema.doctor import command
     command(args)

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse, PlainTextResponse
 
 from ..jobs import STATUSES
 from ..service import Studio
-from .access import Access
+from .access import Access, owner_of
 from .errors import add_error_handlers, error_response
 from .videos import api as videos
 
@@ -45,7 +45,7 @@ def build_api(
     app.state.studio, app.state.access = studio, access
     app.include_router(videos)
 
-    @app.get("/v1/models", tags=["models"], dependencies=[Depends(access.owner)])
+    @app.get("/v1/models", tags=["models"], dependencies=[Depends(owner_of)])
     def models() -> dict[str, Any]:
         """The model that is served, and what it makes."""
         model = studio.model
@@ -68,7 +68,7 @@ def build_api(
             return error_response(503, "the model is being loaded", "model_not_loaded", **{"Retry-After": "2"})
         return JSONResponse({"status": "ready"})
 
-    @app.get("/metrics", tags=["server"], dependencies=[Depends(access.owner)])
+    @app.get("/metrics", tags=["server"], dependencies=[Depends(owner_of)])
     def metrics() -> PlainTextResponse:
         """Figures for Prometheus."""
         counts = studio.store.counts()

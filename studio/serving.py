@@ -1,0 +1,182 @@
+"""A studio that is served: its settings, its one server, its workers and what looks after it.
+
+It listens on this machine only, unless told otherwise, and then wants an API key: whoever may ask may use the
+machine. Two servers never share a folder.
+"""
+
+import contextlib
+import fcntl
+import ipaddress
+import logging
+import os
+import secrets
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from .model import read_model
+from .rest.access import Access
+from .service import Limits, Studio
+from .shelf import Shelf
+from .store import JobStore
+from .upkeep import clean
+from .workers import Workers, worker_command
+
+KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
+FOLDER = Path("~/.local/share/kinema/studio")
+CLEAN_EVERY = 60.0  # seconds
+
+logger = logging.getLogger(__name__)
+
+
+class ServeError(RuntimeError):
+    """The server cannot start; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Serving:
+    """How a studio is served.
+
+    Attributes:
+        folder: of jobs, results and uploads.
+        model: folder or hub id; None: the packaged checkpoint.
+        devices: one worker each; None stands for the best there is.
+        dtype: of the weights; None: the checkpoint's own.
+        host, port: to listen on.
+        hosts: further names that requests may come for, of a proxy in front.
+        origins: of other pages that may call the API from a browser.
+        keys: that are taken; none: everybody on this machine may ask.
+        public: listen to other machines without a key, on purpose.
+        per_minute: videos that a key may ask for.
+        budget: bytes that results may take.
+        limits: of what is asked for.
+        captions: a dataset whose captions are reviewed in the app, too.
+    """
+
+    folder: Path = FOLDER
+    model: str | None = None
+    devices: Sequence[str | None] = (None,)
+    dtype: str | None = None
+    host: str = "127.0.0.1"
+    port: int = 7860
+    hosts: Sequence[str] = ()
+    origins: Sequence[str] = ()
+    keys: Sequence[str] = ()
+    public: bool = False
+    per_minute: int | None = None
+    budget: int = 20_000_000_000
+    limits: Limits = field(default_factory=Limits)
+    captions: Path | None = None
+
+
+@dataclass(frozen=True)
+class Served:
+    """What `open_studio` opened: the parts that pages and routes look at."""
+
+    serving: Serving
+    studio: Studio
+    workers: Workers
+    access: Access
+
+
+def check_exposure(serving: Serving) -> None:
+    """
+    Raises:
+        ServeError: other machines could ask, and nobody would be asked for a key.
+    """
+    if is_loopback(serving.host) or serving.keys or serving.public:
+        return
+    raise ServeError(
+        f"--host {serving.host} lets other machines use this one, and there is no API key; set {KEYS} (or "
+        "--api-key), or say --public if that is meant"
+    )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can ask there."""
+    if host == "localhost":
+        return True
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return False
+
+
+@contextlib.contextmanager
+def only_server(folder: Path) -> Iterator[None]:
+    """Hold a studio's folder.
+
+    Raises:
+        ServeError: another server holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".server").open("a+") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ServeError(
+                f"{folder} is served already{_by(lock)}; end that server, or give another --folder"
+            ) from None
+        lock.seek(0)
+        lock.truncate()
+        lock.write(str(os.getpid()))
+        lock.flush()
+        yield
+
+
+def _by(lock: IO[str]) -> str:
+    lock.seek(0)
+    pid = lock.read().strip()
+    return f" by process {pid}" if pid else ""
+
+
+@contextlib.contextmanager
+def open_studio(serving: Serving) -> Iterator[Served]:
+    """A studio and its workers, until the block ends.
+
+    Raises:
+        ServeError: see `check_exposure` and `only_server`.
+        CheckpointError: there is no such model.
+    """
+    check_exposure(serving)
+    model, folder = read_model(serving.model), serving.folder.expanduser().absolute()
+    with only_server(folder):
+        shelf = Shelf(folder)
+        store = JobStore(shelf.database)
+        studio = Studio(store, shelf, model, serving.limits)
+        commands = [worker_command(folder, serving.model, device, serving.dtype) for device in serving.devices]
+        workers = Workers(store, shelf, commands)
+        access = Access(serving.keys, serving.per_minute, _secret(folder))
+        ended = threading.Event()
+        cleaner = threading.Thread(target=_clean, args=(studio, serving.budget, ended), daemon=True)
+        workers.start()
+        cleaner.start()
+        try:
+            yield Served(serving, studio, workers, access)
+        finally:
+            ended.set()
+            workers.stop()
+            cleaner.join()
+            studio.close()
+
+
+def _secret(folder: Path) -> str:
+    """What signs the sessions of this folder, so that they outlive the server."""
+    path = folder / ".secret"
+    if not path.exists():
+        path.touch(0o600)
+        path.write_text(secrets.token_hex(32))
+    return path.read_text()
+
+
+def _clean(studio: Studio, budget: int, ended: threading.Event) -> None:
+    while True:
+        try:
+            for job in clean(studio.store, studio.shelf, budget):
+                logger.warning("the files of %s were deleted to make room (it was not starred)", job.id)
+        except Exception:  # a full disk, say: the next round may go better
+            logger.exception("cleaning up failed")
+        if ended.wait(CLEAN_EVERY):
+            studio.store.close()
+            return

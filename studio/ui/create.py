@@ -1,0 +1,12 @@
+"""create."""
+
+from typing import TYPE_CHECKING
+
+from .shared import Shared
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+def build_create(shared: Shared, page: "gr.Blocks") -> None:
+    """Being written."""

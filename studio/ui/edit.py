@@ -1,0 +1,12 @@
+"""edit."""
+
+from typing import TYPE_CHECKING
+
+from .shared import Shared
+
+if TYPE_CHECKING:
+    import gradio as gr
+
+
+def build_edit(shared: Shared, page: "gr.Blocks") -> None:
+    """Being written."""
