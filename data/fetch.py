@@ -6,14 +6,16 @@ the connection goes to one of those very addresses; a name that resolves otherwi
 Proxies of the environment are not used, since they would resolve names themselves.
 """
 
+import contextlib
 import ipaddress
 import os
 import socket
 import tempfile
-import time
+import threading
 import weakref
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any, Self
 
 import httpx
 
@@ -56,6 +58,48 @@ class Download:
         self._finalizer = weakref.finalize(self, path.unlink, missing_ok=True)
 
 
+class TimeLimit:
+    """Hangs up when a request takes too long in all, however steadily its answer drips in.
+
+    Its `trace` is given to httpx, as the extension of that name, so that it knows the connections.
+
+    Args:
+        seconds: from its beginning, by `with`, on.
+
+    Attributes:
+        over: whether it is too late.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.over = seconds, False
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._hang_up)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+
+    def trace(self, name: str, info: Mapping[str, Any]) -> None:
+        """Note a connection when there is one."""
+        if name in ("connection.connect_tcp.complete", "connection.start_tls.complete"):
+            with self._lock:
+                self._socket = info["return_value"].get_extra_info("socket")
+            if self.over:  # meanwhile
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        with self._lock:
+            self.over = True
+            if self._socket is not None:
+                with contextlib.suppress(OSError):  # it is closed already
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)  # TLS's own is not for other threads
+
+
 def fetch(
     url: str,
     *,
@@ -85,26 +129,22 @@ def fetch(
     except (httpx.InvalidURL, TypeError) as error:
         raise FetchError(str(url), f"this is no URL ({error}); give http:// or https:// and an address") from None
     shown = _shown(at)
-    deadline = time.monotonic() + max_seconds
+    limit = TimeLimit(max_seconds)
+    client = httpx.Client(trust_env=False, verify=httpx.create_ssl_context(), timeout=TIMEOUT)
     try:
-        with httpx.Client(trust_env=False, verify=httpx.create_ssl_context(), timeout=TIMEOUT) as client:
+        with limit, client:
             for _ in range(MAX_REDIRECTS + 1):
-                response = _answer(client, at, shown, allowed_hosts)
+                response = _answer(client, at, shown, allowed_hosts, limit)
                 try:
                     if not response.has_redirect_location:
-                        return _saved(response, at, shown, max_bytes, deadline, max_seconds, folder)
+                        return _saved(response, at, shown, max_bytes, limit, folder)
                     at = at.join(response.headers["Location"])
                 finally:
                     response.close()
+    except httpx.HTTPError as error:
+        raise _late(shown, limit) if limit.over else _told(error, shown) from None
     except httpx.InvalidURL as error:
         raise FetchError(shown, f"it redirects to what is no URL ({error}); give the file's own address") from None
-    except httpx.TimeoutException:
-        late = "the server does not answer in time; try again, or give a local file"
-        raise FetchError(shown, late, passing=True) from None
-    except httpx.HTTPError as error:
-        raise FetchError(
-            shown, f"it cannot be fetched ({error}); check the address, or give a local file", passing=True
-        ) from None
     raise FetchError(shown, f"it redirects more than {MAX_REDIRECTS} times; give the file's own address")
 
 
@@ -125,17 +165,21 @@ def is_public(address: str) -> bool:
     return ip.is_global and not (special or ip.is_reserved or ip.is_unspecified)
 
 
-def _answer(client: httpx.Client, at: httpx.URL, shown: str, allowed: Collection[str]) -> httpx.Response:
+def _answer(
+    client: httpx.Client, at: httpx.URL, shown: str, allowed: Collection[str], limit: TimeLimit
+) -> httpx.Response:
     """The head of a server's answer, its body unread; from an address that was checked."""
     if at.scheme not in ("http", "https") or not at.host:
         raise FetchError(shown, f"{_shown(at)} is neither http nor https; give such an address, or a local file")
     problem: httpx.HTTPError | None = None
     for address in _addresses(at, shown, allowed):
+        if limit.over:
+            raise _late(shown, limit)
         request = client.build_request(
             "GET",
             at.copy_with(host=address),
             headers={"Host": at.netloc.decode("ascii"), "Accept-Encoding": "identity", "User-Agent": "kinema"},
-            extensions={"sni_hostname": at.raw_host.decode("ascii")},
+            extensions={"sni_hostname": at.raw_host.decode("ascii"), "trace": limit.trace},
         )
         try:
             return client.send(request, stream=True)
@@ -174,8 +218,7 @@ def _saved(
     at: httpx.URL,
     shown: str,
     max_bytes: int,
-    deadline: float,
-    max_seconds: float,
+    limit: TimeLimit,
     folder: Path | None,
 ) -> Download:
     """The body in a temporary file."""
@@ -200,9 +243,11 @@ def _saved(
         for taken, part in _counted(response.iter_raw()):
             if taken > max_bytes:
                 raise FetchError(shown, too_much)
-            if time.monotonic() > deadline:
-                raise FetchError(shown, f"it takes longer than {max_seconds:.4g} s; download it yourself")
+            if limit.over:
+                raise _late(shown, limit)
             file.write(part)
+    if limit.over:  # hung up in the middle of a file whose length nobody told
+        raise _late(shown, limit)
     if not download.path.stat().st_size:
         raise FetchError(shown, "the server sends an empty file; check the address")
     return download
@@ -213,6 +258,19 @@ def _counted(parts: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
     for part in parts:
         total += len(part)
         yield total, part
+
+
+def _late(shown: str, limit: TimeLimit) -> FetchError:
+    return FetchError(shown, f"it takes longer than {limit.seconds:.4g} s; download it yourself")
+
+
+def _told(error: httpx.HTTPError, shown: str) -> FetchError:
+    if isinstance(error, httpx.TimeoutException):
+        late = "the server does not answer in time; try again, or give a local file"
+        return FetchError(shown, late, passing=True)
+    return FetchError(
+        shown, f"it cannot be fetched ({error}); check the address, or give a local file", passing=True
+    )
 
 
 def _shown(url: httpx.URL) -> str:

@@ -1,3 +1,4 @@
+import contextlib
 import gc
 import ipaddress
 import pickle
@@ -38,6 +39,18 @@ class Handler(BaseHTTPRequestHandler):
             self.wfile.write(b"x")
         elif kind == "empty":
             self._head(200, **{"Content-Length": "0"})
+        elif kind == "drip":  # a head that never ends
+            self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Drip: ")
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
+        elif kind == "endless":  # a body whose length nobody tells
+            self._head(200)
+            with contextlib.suppress(OSError):
+                for _ in range(200):
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
         elif kind == "slow":
             self._head(200, **{"Content-Length": "1000"})
             for _ in range(50):
@@ -179,8 +192,11 @@ def test_limits_hold_with_and_without_an_announced_length(at, temporary):
         )
         with pytest.raises(FetchError, match="more than"):
             fetch(f"{at}/{kind}/a.mp4", allowed_hosts=HERE, max_bytes=len(BODY) - 1)
-    with pytest.raises(FetchError, match=r"longer than 0\.2 s"):
-        fetch(f"{at}/slow/a.mp4", allowed_hosts=HERE, max_seconds=0.2)
+    for kind in ("slow", "drip", "endless", "to//drip/a.mp4"):
+        begin = time.monotonic()
+        with pytest.raises(FetchError, match=r"longer than 0\.2 s"):
+            fetch(f"{at}/{kind}/a.mp4", allowed_hosts=HERE, max_seconds=0.2)
+        assert time.monotonic() - begin < 1.5
     gc.collect()
     assert not list(temporary.iterdir())
 
