@@ -5,6 +5,7 @@ make videos, and it owns the queue they make them from.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,7 @@ def serve(serving: "Serving") -> None:
 
     from kinema.studio.serving import open_studio
 
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises it again when it has stopped
     with open_studio(serving) as served:
         config = uvicorn.Config(
             build_app(served), serving.host, serving.port, log_level="warning", timeout_graceful_shutdown=DRAIN
