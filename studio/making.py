@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from ..vae.preview import has_preview
 from .claims import cancelled, complete, fail, report
 from .jobs import Job, JobError, LostJobError
 from .shelf import PICTURE, VIDEO, Shelf, write_pictures
@@ -49,6 +48,8 @@ def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
 
 
 def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+    from ..vae.preview import has_preview  # torch: who only recovers a job needs none
+
     wish = read_wish(job.request)
     seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
     steps = Steps(store, shelf, pipe, job)
