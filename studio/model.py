@@ -1,25 +1,30 @@
 """What a server knows of its model without loading it, from the checkpoint's files: so it starts at once."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from fractions import Fraction
-from math import ceil, log
+from math import ceil
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..conditioner.vocabulary import unknown_words
-from ..pipeline.checkpoint import CheckpointError, check_checkpoint, default_checkpoint, download_model
+from ..pipeline.checkpoint import CheckpointError, check_checkpoint
+from .facts import (
+    aspects_of,
+    facts_folder,
+    read_config,
+    read_examples,
+    read_index,
+    read_vocabulary,
+    strides,
+    trained_sizes,
+    weights_of,
+)
+from .foreign_model import foreign_facts
 from .jobs import JobError
 from .wish import Wish
 
 NAME = "kinema"  # of the packaged checkpoint
 KINEMA = "KinemaPipeline"
-FACTS = ("*.json", "README.md", "*.yaml")  # of a hub model: what the server reads; a worker fetches the weights
-COMMON = ((1, 1), (16, 9), (9, 16), (4, 3), (3, 4))  # aspects that people ask for
-CLOSE = 0.1  # how far an aspect may be off and still have a common one's name
 STREAM_SECONDS = 60.0  # that are offered of a model that makes any length
 
 
@@ -43,6 +48,7 @@ class Model:
         aspects: (name, width, height) that it makes well, its own first.
         examples: prompts that work on it, from its card.
         vocabulary: its words, lower case; (): any.
+        needs: what every wish has to give besides a text, such as "image".
         off: what it cannot do, to the reason for people: tasks and options by their names in a `Wish`, "preview"
             and "sampler". What is not here it can.
         weights: bytes of its weights in their files; None: not known.
@@ -64,6 +70,7 @@ class Model:
     aspects: tuple[tuple[str, int, int], ...] = ()
     examples: tuple[str, ...] = ()
     vocabulary: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
     off: Mapping[str, str] = field(default_factory=dict)
     weights: int | None = None
 
@@ -100,6 +107,9 @@ class Model:
         for name in asked:
             if name in self.off:
                 raise JobError(f"{name}: {self.off[name]}")
+        for name in self.needs:
+            if getattr(wish, name) is None:
+                raise JobError(f"{name}: this model makes videos from one and a text; give one")
 
 
 def read_model(model: str | None = None) -> Model:
@@ -113,8 +123,10 @@ def read_model(model: str | None = None) -> Model:
     """
     folder = facts_folder(model)
     index = read_index(folder)
+    name = NAME if model is None else Path(model).name
+    created = int((folder / "model_index.json").stat().st_mtime)
     if index.get("_class_name") != KINEMA:
-        raise CheckpointError(f"{folder} holds a {index.get('_class_name')}, not a {KINEMA}")
+        return Model(name=name, created=created, **foreign_facts(folder, index))
     if model is None or Path(model).expanduser().is_dir():
         check_checkpoint(folder)
     transformer, vae = (read_config(folder, part) for part in ("transformer", "vae"))
@@ -136,145 +148,21 @@ def read_model(model: str | None = None) -> Model:
             "this model's autoencoder has no map from latents to colours; a video is seen when it is done"
         )
     return Model(
-        name=NAME if model is None else Path(model).name,
+        name=name,
         height=height,
         width=width,
         num_frames=frames,
         fps=fps,
         steps=index.get("default_num_inference_steps") or 30,
-        created=int((folder / "model_index.json").stat().st_mtime),
+        created=created,
         guidance_scale=float(index.get("default_guidance_scale") or 4.0),
         multiple=multiple,
         frame_step=temporal * patch[0],
         max_seconds=STREAM_SECONDS if streams else round(4 * frames / fps, 1),
         streams=streams,
-        aspects=aspects_of(width, height, multiple, _trained_sizes(folder)),
+        aspects=aspects_of(width, height, multiple, trained_sizes(folder)),
         examples=read_examples(folder),
-        vocabulary=_vocabulary(folder / "text_encoder"),
+        vocabulary=read_vocabulary(folder / "text_encoder"),
         off=off,
         weights=weights_of(folder, index),
     )
-
-
-def facts_folder(model: str | None) -> Path:
-    """A folder with at least the small files of a model.
-
-    Raises:
-        CheckpointError: there is no such model.
-    """
-    if model is None:
-        return default_checkpoint()
-    folder = Path(model).expanduser()
-    return folder if folder.is_dir() else download_model(model, allow_patterns=list(FACTS))
-
-
-def read_index(folder: Path) -> dict[str, Any]:
-    """A pipeline's model_index.json.
-
-    Raises:
-        CheckpointError: it is missing, or no JSON.
-    """
-    path = folder / "model_index.json"
-    if not path.is_file():
-        raise CheckpointError(f"{folder} has no model_index.json, so it is not a saved pipeline")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not JSON ({error})") from None
-
-
-def read_config(folder: Path, part: str) -> dict[str, Any]:
-    """A component's config.json; {}: it has none."""
-    path = folder / part / "config.json"
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-
-
-def strides(vae: Mapping[str, Any]) -> tuple[int, int]:
-    """Pixels a latent cell's side, and frames a latent frame, of an autoencoder's config."""
-    if "temporal_stride" in vae:  # ours
-        return vae["patch_size"] * 2 ** (len(vae["block_channels"]) - 1), vae["temporal_stride"]
-    if "spatio_temporal_scaling" in vae:  # LTX
-        halved = 2 ** sum(map(bool, vae["spatio_temporal_scaling"]))
-        return vae.get("patch_size", 4) * halved, vae.get("patch_size_t", 1) * halved
-    if "temperal_downsample" in vae:  # Wan, whose configs spell it so
-        levels = len(vae["temperal_downsample"])
-        spatial = vae.get("scale_factor_spatial") or (vae.get("patch_size") or 1) * 2**levels
-        return spatial, vae.get("scale_factor_temporal") or 2 ** sum(map(bool, vae["temperal_downsample"]))
-    levels = len(vae.get("block_out_channels", (1,) * 4)) - 1
-    return vae.get("spatial_compression_ratio") or 2**levels, int(vae.get("temporal_compression_ratio") or 1)
-
-
-def aspects_of(
-    width: int, height: int, multiple: int, trained: tuple[tuple[int, int], ...] = ()
-) -> tuple[tuple[str, int, int], ...]:
-    """Sizes to choose from: its own, those it was trained at, and the common aspects near its own area.
-
-    A common aspect is left out where no size on the grid comes within `CLOSE` of it, and where one of that shape
-    is there already.
-    """
-    sizes = [(width, height), *trained]
-    for across, down in COMMON:
-        ratio, area = across / down, width * height
-        sides = [multiple * rows for rows in range(1, 2 + int(2 * (area / ratio) ** 0.5 / multiple))]
-        near = [(max(multiple, multiple * round(side * ratio / multiple)), side) for side in sides]
-        near = [(w, h) for w, h in near if abs(w / h / ratio - 1) <= CLOSE and 0.6 <= w * h / area <= 1.6]
-        if near and all(abs(w / h / ratio - 1) > CLOSE for w, h in sizes):
-            sizes.append(min(near, key=lambda each: _misfit(*each, ratio, area)))
-    return tuple((aspect_name(w, h), w, h) for w, h in dict.fromkeys(sizes))
-
-
-def _misfit(width: int, height: int, ratio: float, area: int) -> float:
-    return abs(log(width / height / ratio)) + abs(log(width * height / area)) / 8
-
-
-def aspect_name(width: int, height: int) -> str:
-    """ "1:1 square", "5:3 wide", "9:16 tall": exact where the terms are small, else a common one that is near."""
-    ratio = Fraction(width, height)
-    terms = ratio.numerator, ratio.denominator
-    if max(terms) > 5:
-        near = min(COMMON, key=lambda each: abs(each[0] / each[1] / ratio - 1))
-        terms = near if abs(near[0] / near[1] / ratio - 1) <= CLOSE / 2 else terms
-    shape = "square" if width == height else "wide" if width > height else "tall"
-    return f"{terms[0]}:{terms[1]} {shape}"
-
-
-def read_examples(folder: Path) -> tuple[str, ...]:
-    """The prompts of a model card's `widget` list, as the hub knows it; (): it has none."""
-    card = folder / "README.md"
-    parts = card.read_text(encoding="utf-8").split("---\n", 2) if card.is_file() else []
-    if len(parts) < 3 or parts[0].strip():
-        return ()
-    try:
-        head = yaml.safe_load(parts[1])
-    except yaml.YAMLError:  # a stranger's card is no reason not to serve the model
-        return ()
-    widget = head.get("widget") if isinstance(head, dict) else None
-    entries = widget if isinstance(widget, list) else []
-    return tuple(str(each["text"]) for each in entries if isinstance(each, dict) and each.get("text"))
-
-
-def weights_of(folder: Path, index: Mapping[str, Any]) -> int | None:
-    """Bytes of the weights that a pipeline loads, as its files have them; None: they are not here."""
-    total = 0
-    for part, entry in index.items():
-        if isinstance(entry, list) and entry[0] is not None:
-            files = [*(folder / part).rglob("*.safetensors")] or [*(folder / part).rglob("*.bin")]
-            total += sum(path.stat().st_size for path in files)
-    return total or None
-
-
-def _trained_sizes(folder: Path) -> tuple[tuple[int, int], ...]:
-    """(width, height) of the clips that a recipe says it was trained on; (): there is none."""
-    path = folder / "recipe.yaml"
-    recipe = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    buckets = ((recipe or {}).get("data") or {}).get("buckets") or ()
-    return tuple(dict.fromkeys((width, height) for _, height, width in buckets))
-
-
-def _vocabulary(folder: Path) -> tuple[str, ...]:
-    """The words of a conditioner; (): one of its members may know any."""
-    config = json.loads(path.read_text(encoding="utf-8")) if (path := folder / "config.json").is_file() else {}
-    if "classes" in config:  # joined: a word is unknown if it is so to every member
-        members = [_vocabulary(folder / str(number)) for number in range(len(config["classes"]))]
-        return tuple(sorted({word for words in members for word in words})) if all(members) else ()
-    return tuple(config.get("vocabulary") or ())
