@@ -51,6 +51,15 @@ def report(
         return put(db, job.id, **values | ({} if preview is None else {"preview": preview}))
 
 
+def own(store: JobStore, job: Job) -> Job:
+    """A job as it is now, where there is nothing to report.
+
+    Raises:
+        LostJobError: as above.
+    """
+    return _check_own(store.db, job)
+
+
 def complete(store: JobStore, job: Job, result: Mapping[str, Any]) -> Job:
     """Its result lies in its folder.
 
@@ -116,7 +125,8 @@ def _end(store: JobStore, job: Job, status: Status, **values: Any) -> Job:
         return put(db, job.id, status=status, finished_at=time.time(), stage="", seconds_left=None, **values)
 
 
-def _check_own(db: sqlite3.Connection, job: Job) -> None:
+def _check_own(db: sqlite3.Connection, job: Job) -> Job:
     now = one(db, job.id)
     if now.status != "in_progress" or (now.worker, now.attempt) != (job.worker, job.attempt):
         raise LostJobError(f"{job.id} is {now.status}, and not made by {job.worker} any more")
+    return now

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -37,20 +38,29 @@ class _Worker:
     command: Sequence[str]
     name: str = ""
     process: "subprocess.Popen[str] | None" = None
-    ready: bool = False
+    ready: int = 0  # models that it has loaded
     failures: int = 0  # to start, in a row
     start_at: float = 0.0
-    problem: str = ""  # why its model cannot be loaded
+    problem: str = ""  # why it can make nothing, in its own words
+    hopeless: bool = False  # it said that starting it again will not help
+    listener: threading.Thread | None = None
 
 
 class Workers:
     """Worker processes, one a device.
+
+    Attributes:
+        blamed: whether a job may be at fault when its process ends.
+        why_ended: the worker that ended last.
 
     Args:
         store, shelf: of the studio; no other server may use them.
         commands: what starts each, without its name; `worker_command` makes one.
         on_lost: called with what became of the jobs of a worker that ended.
     """
+
+    blamed = True
+    why_ended = ""
 
     def __init__(
         self, store: JobStore, shelf: Shelf, commands: Sequence[Sequence[str]],
@@ -64,7 +74,7 @@ class Workers:
     def start(self) -> None:
         """Settle what an earlier server left, and start."""
         self.shelf.sweep()
-        self._settle({job.worker for job in making(self.store)}, "the server ended", blame=False)
+        self.on_lost(settle(self.store, self.shelf, lambda job: True, "the server ended", blame=False))
         self._watch.start()
 
     def stop(self) -> None:
@@ -81,9 +91,7 @@ class Workers:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-        self._settle(
-            {worker.name for worker in self._workers if worker.name}, "the server was stopped", blame=False
-        )
+        self.on_lost(settle(self.store, self.shelf, self._is_ours, "the server was stopped", blame=False))
 
     @property
     def ready(self) -> int:
@@ -99,12 +107,19 @@ class Workers:
     def _look_after(self) -> None:
         while not self._stop.wait(LOOK):
             for worker in self._workers:
-                if worker.process is None:
-                    if not worker.problem and time.monotonic() >= worker.start_at:
-                        self._begin(worker)
-                elif worker.process.poll() is not None:
-                    self._ended(worker, worker.process.returncode)
+                try:
+                    self._look_at(worker)
+                except Exception:  # a full disk, say: what was left undone is done at a next look
+                    logger.exception("worker %s cannot be looked after", worker.number)
+                    self._stop.wait(PAUSES[0])
         self.store.close()
+
+    def _look_at(self, worker: _Worker) -> None:
+        if worker.process is None:
+            if not worker.hopeless and time.monotonic() >= worker.start_at:
+                self._begin(worker)
+        elif worker.process.poll() is not None:
+            self._ended(worker, worker.process.returncode)
 
     def _begin(self, worker: _Worker) -> None:
         worker.name = f"{worker.number}-{secrets.token_hex(4)}"
@@ -112,15 +127,18 @@ class Workers:
             worker.process = subprocess.Popen(
                 [*worker.command, "--name", worker.name],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, cwd=self.shelf.folder,
+                process_group=0,  # Ctrl+C is for the server, which then ends its workers
             )  # fmt: skip
-        threading.Thread(target=self._listen, args=(worker, worker.process.stdout), daemon=True).start()
+        worker.listener = threading.Thread(target=self._listen, args=(worker, worker.process.stdout), daemon=True)
+        worker.listener.start()
 
     def _listen(self, worker: _Worker, said: IO[str]) -> None:
         with said:
             for line in said:
-                if line.strip() == READY:
-                    worker.ready, worker.failures = True, 0
-                elif line.strip():
+                word, _, count = line.strip().partition(" ")
+                if word == READY:
+                    worker.ready, worker.failures, worker.problem = int(count or 1), 0, ""
+                elif word:
                     worker.problem = line.strip()
 
     def _ended(self, worker: _Worker, status: int) -> None:
@@ -130,24 +148,47 @@ class Workers:
             else f"its worker was killed (signal {-status})"
         )
         logger.warning("worker %s: %s", worker.number, why)
-        assert worker.process is not None and worker.process.stdin is not None
+        assert worker.process is not None and worker.process.stdin is not None and worker.listener is not None
         worker.process.stdin.close()
-        self._settle({worker.name}, why, blame=True)
+        worker.listener.join(PATIENCE)  # all that it said
+        self.why_ended = why
+        mine = partial(_made_by, worker.name)
+        self.on_lost(settle(self.store, self.shelf, mine, why, blame=self.blamed))
         if not worker.ready:
             worker.failures += 1
             worker.start_at = time.monotonic() + PAUSES[min(worker.failures, len(PAUSES)) - 1]
-        if status == UNLOADABLE and not worker.problem:
-            worker.problem = "the model cannot be loaded; its log says why"
-        worker.process, worker.ready = None, False
+        if status == UNLOADABLE:
+            worker.hopeless = True
+            worker.problem = worker.problem or "the model cannot be loaded; its log says why"
+        worker.process, worker.ready = None, 0
 
-    def _settle(self, names: set[str], why: str, *, blame: bool) -> None:
-        for job in making(self.store):
-            if job.worker in names:
-                recover(self.store, self.shelf, job)
-        lost = [job for name in sorted(names) for job in give_up(self.store, name, why, blame=blame)]
-        for job in lost:
-            self.shelf.forget_preview(job.id)
-        self.on_lost(lost)
+    def _is_ours(self, job: Job) -> bool:
+        return any(_made_by(worker.name, job) for worker in self._workers)
+
+
+def settle(store: JobStore, shelf: Shelf, lost: Callable[[Job], bool], why: str, *, blame: bool) -> list[Job]:
+    """Say what becomes of jobs whose worker has ended: those with a result are complete, the others `give_up`.
+
+    Args:
+        lost: tells whether a job that is being made is one of them.
+        why, blame: see `give_up`.
+
+    Returns:
+        Those without a result, as they are now.
+    """
+    names = set()
+    for job in filter(lost, making(store)):
+        names.add(job.worker)
+        recover(store, shelf, job)
+    jobs = [job for name in sorted(names) for job in give_up(store, name, why, blame=blame)]
+    for job in jobs:
+        shelf.forget_preview(job.id)
+    return jobs
+
+
+def _made_by(name: str, job: Job) -> bool:
+    """Whether a process makes a job, under its own name or one below it."""
+    return bool(name) and (job.worker == name or job.worker.startswith(f"{name}/"))
 
 
 def worker_command(
