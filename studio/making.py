@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from .claims import cancelled, complete, fail, report
+from .finishing import PLAIN, Finish, save_result
 from .jobs import Job, JobError, LostJobError
-from .shelf import PICTURE, VIDEO, Shelf, write_pictures
+from .shelf import Shelf, write_pictures
 from .store import JobStore
 from .wish import Wish, read_wish, run_wish
 
@@ -26,14 +27,17 @@ class _StoppedError(Exception):
     """Somebody cancelled it, and nothing is to be kept."""
 
 
-def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PLAIN) -> None:
     """Make a claimed job, to whatever end; what becomes of it is in the store when this returns.
+
+    Args:
+        finish: what its result gets besides its provenance.
 
     Raises:
         LostJobError: it was given to another worker; nothing of it is kept.
     """
     try:
-        _make(store, shelf, pipe, job)
+        _make(store, shelf, pipe, job, finish)
     except LostJobError:
         raise
     except _StoppedError:
@@ -47,7 +51,7 @@ def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
         shelf.forget_preview(job.id)
 
 
-def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
+def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish) -> None:
     from ..vae.preview import has_preview  # torch: who only recovers a job needs none
 
     wish = read_wish(job.request)
@@ -61,13 +65,14 @@ def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
     steps.tell("writing", DECODING + 0.05)
     (made,), (frames,) = output.provenance, output.videos()
     with shelf.new_result(job) as folder:
-        output.save(folder / (PICTURE if len(frames) == 1 else VIDEO))
+        applied = save_result(output, frames, folder, finish)
         write_pictures(folder, frames)
         result = {
             "seed": made.seed, "width": made.width, "height": made.height, "num_frames": len(frames),
             "fps": output.frame_rate, "seconds": round(len(frames) / output.frame_rate, 3),
             "num_inference_steps": made.num_inference_steps, "guidance_scale": made.guidance_scale,
             "model": made.model, "fingerprint": made.fingerprint, "warnings": output.warnings or [],
+            "applied": applied,
             "interrupted": output.interrupted, "making_seconds": round(steps.seconds, 3),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
         }  # fmt: skip

@@ -1,0 +1,197 @@
+"""What is done to a result between the pipeline and the shelf: marked, encoded with its provenance, signed.
+
+What was really done is read back from the file, and stands in `job.result["applied"]`. The order matters: what is
+signed cannot be changed any more.
+"""
+
+import argparse
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..data.video_io import VideoError, iter_video
+from ..pipeline.provenance import Provenance, read_provenance
+from ..pipeline.saving import save_video
+from .marking import check_mark, draw_mark, has_mark
+from .shelf import PICTURE, VIDEO
+from .signing import Certificate, SigningError, check_certificate, read_signature, sign
+
+if TYPE_CHECKING:
+    from ..pipeline.output import KinemaPipelineOutput
+
+GIVEN = ("video", "a", "b", "image", "mask")  # settings that are files
+OF_TEXT = ("generate", "storyboard", "stream")  # tasks that need none
+IDS = ("video_", "upload_")
+
+logger = logging.getLogger(__name__)
+
+
+class FinishError(RuntimeError):
+    """Results cannot be marked or signed as the settings say; the message says what to change."""
+
+
+@dataclass(frozen=True)
+class Finish:
+    """What every result gets besides its provenance.
+
+    Attributes:
+        mark: written onto every frame; None: nothing is.
+        certificate: to sign with; None: nothing is signed.
+    """
+
+    mark: str | None = None
+    certificate: Certificate | None = None
+
+    def check(self) -> None:
+        """Try it, before a model is loaded.
+
+        Raises:
+            FinishError: it would fail.
+        """
+        try:
+            if self.mark is not None:
+                check_mark(self.mark)
+            if self.certificate is not None:
+                check_certificate(self.certificate)
+        except (ValueError, SigningError) as error:
+            raise FinishError(str(error)) from None
+
+    def draw(self, frames: np.ndarray) -> str | None:
+        """Mark frames, uint8 (T, H, W, 3) or (H, W, 3), in place; returns what is written there now."""
+        return None if self.mark is None else draw_mark(frames, self.mark)
+
+
+PLAIN = Finish()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Those of a `Finish`, for a server and its workers."""
+    group = parser.add_argument_group("what results are marked with")
+    group.add_argument("--mark", metavar="TEXT", help="words written onto every frame, such as 'Made with AI'")
+    group.add_argument("--c2pa-cert", type=Path, metavar="FILE", help="PEM certificates to sign results with")
+    group.add_argument("--c2pa-key", type=Path, metavar="FILE", help="PEM private key of the first of them")
+    group.add_argument("--c2pa-tsa", metavar="URL", help="a time-stamping authority, asked for every result")
+
+
+def finish_of(args: argparse.Namespace) -> Finish:
+    """
+    Raises:
+        FinishError: some of the arguments need others.
+    """
+    chain, key, timestamps = args.c2pa_cert, args.c2pa_key, args.c2pa_tsa
+    if chain is None and key is None and timestamps is None:
+        return Finish(args.mark)
+    if chain is None or key is None:
+        raise FinishError("signing needs both --c2pa-cert FILE and --c2pa-key FILE")
+    return Finish(args.mark, Certificate(chain.expanduser().absolute(), key.expanduser().absolute(), timestamps))
+
+
+def as_arguments(finish: Finish) -> list[str]:
+    """What `add_arguments` reads back."""
+    words = [] if finish.mark is None else [f"--mark={finish.mark}"]
+    if (certificate := finish.certificate) is not None:
+        words += [f"--c2pa-cert={certificate.chain.absolute()}", f"--c2pa-key={certificate.key.absolute()}"]
+        words += [] if certificate.timestamps is None else [f"--c2pa-tsa={certificate.timestamps}"]
+    return words
+
+
+def save_result(
+    output: "KinemaPipelineOutput", frames: np.ndarray, folder: Path, finish: Finish = PLAIN
+) -> dict[str, Any]:
+    """Write video.mp4, or picture.png of one frame, into a result's folder.
+
+    A file that cannot be signed is kept: it took long to make. That it is not signed is said.
+
+    Args:
+        output: of the pipeline, one video.
+        frames: its frames, uint8 (T, H, W, 3); the mark is drawn into them, for what else is made of them.
+        folder: the result's.
+        finish: what to do.
+
+    Returns:
+        What was applied, as the file tells: "provenance" (bool), "mark" (its words, or None), "c2pa" ("signed by
+        …", or None), and "problems", what was to be done and was not, in words for people.
+
+    Raises:
+        OSError: there is no room.
+    """
+    path = folder / (PICTURE if len(frames) == 1 else VIDEO)
+    made = told(output.provenance[0]) if output.provenance else None
+    mark, problems = finish.draw(frames), []
+    save_video(
+        path, frames, output.frame_rate or 1.0, made, soundtrack=output.soundtrack or (), exact=bool(output.exact)
+    )
+    if finish.certificate is not None:
+        try:
+            sign(path, finish.certificate, mixed=_is_mixed(made), mark=mark)
+        except SigningError as error:
+            logger.error("%s is not signed: %s", folder.name, error)
+            problems.append("it could not be signed; the server's log says why")
+    applied = applied_to(path, finish)
+    if finish.mark is not None and applied["mark"] != finish.mark:
+        problems.append(
+            f"the mark {finish.mark!r} has no room on so small a picture; it shows {applied['mark']!r}"
+        )
+    if made is not None and not applied["provenance"]:
+        problems.append("the file does not tell how it was made")
+    return applied | {"problems": problems}
+
+
+def applied_to(path: Path, finish: Finish) -> dict[str, Any]:
+    """What a finished file shows of a finish; see `save_result`."""
+    signer = None if finish.certificate is None else read_signature(path)
+    mark = None
+    if finish.mark is not None:
+        picture = _first_frame(path)
+        if has_mark(picture, finish.mark):
+            mark = draw_mark(np.zeros_like(picture), finish.mark)
+    return {"provenance": is_kinema(path), "mark": mark, "c2pa": None if signer is None else f"signed by {signer}"}
+
+
+def is_kinema(path: Path) -> bool:
+    """Whether a file says how Kinema made it. It is opened here: a stranger's is to be looked into before."""
+    try:
+        read_provenance(path)
+    except (ValueError, OSError, VideoError):
+        return False
+    return True
+
+
+def told(made: Provenance) -> Provenance:
+    """A provenance without this machine's paths: given files are named by their ids, as they were asked for."""
+    return replace(made, settings={name: _named(value) for name, value in made.settings.items()})
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_named(each) for each in value]
+    if isinstance(value, str) and (path := Path(value)).is_absolute() and path.parent.name.startswith(IDS):
+        return path.parent.name
+    return value
+
+
+def _is_mixed(made: Provenance | None) -> bool:
+    """Whether given pictures or videos are in it; not known counts as such."""
+    if made is None:
+        return True
+    settings = made.settings
+    if any(name in GIVEN or name.startswith("keyframe ") for name in settings):
+        return True
+    if any(len(entry) > 2 for entry in settings.get("storyboard") or ()):
+        return True
+    of_text = made.task in OF_TEXT or (made.task == "loop" and settings.get("video_prompt") is not None)
+    return not of_text
+
+
+def _first_frame(path: Path) -> np.ndarray:
+    if path.suffix == ".png":
+        from PIL import Image
+
+        with Image.open(path) as picture:
+            return np.asarray(picture.convert("RGB"))
+    for _, picture in iter_video(path):
+        return picture
+    raise ValueError(f"{path} has no frame")
