@@ -1,8 +1,12 @@
 """What one can ask of a studio, by whatever way: the app and the REST API call these and nothing below them."""
 
+import contextlib
+import hashlib
+import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +21,7 @@ from .store import JobStore
 from .wish import Wish, read_wish
 
 SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
+USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough
 Filter = Callable[[str], str | None]  # a text to the reason why it is refused; None: it is not
 
 
@@ -26,11 +31,13 @@ class Limits:
 
     Attributes:
         waiting: jobs in the queue.
+        waiting_each: of them of one API key.
         upload_bytes, upload_seconds, upload_pixels: of a given file; pixels of a frame.
         video_seconds: of what is made.
     """
 
     waiting: int = 200
+    waiting_each: int = 50
     upload_bytes: int = 200_000_000
     upload_seconds: float = 120.0
     upload_pixels: int = 4096 * 2304
@@ -73,7 +80,8 @@ class Studio:
         request = wish.model_dump(mode="json", exclude_defaults=True)
         return self.store.add(
             wish.task, request, owner=owner, parent=parent, request_id=request_id,
-            most_waiting=self.limits.waiting, idempotency_key=idempotency_key,
+            most_waiting=self.limits.waiting, most_waiting_each=self.limits.waiting_each if owner else None,
+            idempotency_key=idempotency_key,
         )  # fmt: skip
 
     def edit(self, job_id: str, values: Mapping[str, Any], sees: Callable[[Job], bool] = lambda job: True) -> Job:
@@ -107,33 +115,42 @@ class Studio:
             else:
                 self.shelf.upload(name)
 
-    def upload(self, file: BinaryIO) -> str:
-        """Take a picture or video in, under a name of ours.
+    def upload(self, file: BinaryIO, owner: str = "") -> str:
+        """Take a picture or video in, under a name of ours. One that is here already is not kept twice.
 
         Args:
             file: its content.
+            owner: who gives it; nobody is told what others gave.
 
         Returns:
-            Its id.
+            Its id, the same for the same content and owner.
 
         Raises:
             JobError: too large, too long, or no picture or video; the message says which. Nothing is kept then.
         """
-        upload_id = f"upload_{secrets.token_hex(16)}"
-        folder = self.shelf.folder / "uploads" / f".{upload_id}"
+        uploads = self.shelf.folder / "uploads"
+        folder = uploads / f".upload_{secrets.token_hex(16)}"
         folder.mkdir()
         try:
             path = folder / "given"
-            _copy(file, path, self.limits.upload_bytes)
+            digest = _copy(file, path, self.limits.upload_bytes, hashlib.sha256(f"{owner}\0".encode()))
+            final = uploads / f"upload_{digest[:32]}"
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(final)  # it is used again: see `clean_uploads`
+                return final.name
             if is_picture(path):
                 rewrite_picture(path, folder / "picture.png", self.limits.upload_pixels)
                 path.unlink()
             else:
                 path.rename(folder / f"video{self._look(path)}")
-            folder.rename(folder.with_name(upload_id))
+            try:
+                folder.rename(final)
+            except OSError:
+                if not final.is_dir():  # else the same was given twice at once
+                    raise
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        return upload_id
+        return final.name
 
     def _look(self, path: Path) -> str:
         """The suffix of a video, by what is in it."""
@@ -160,7 +177,8 @@ class Studio:
             raise JobError(f"{job_id} is {job.status}; it has no content yet", "not_ready")
         if job.cleaned:
             raise JobError(f"the files of {job_id} were deleted to make room; ask for it again", "cleaned")
-        self.store.used(job_id)
+        if time.time() - (job.used_at or 0.0) > USED_EVERY:
+            self.store.used(job_id)
         return self.shelf.content(job_id, variant)
 
     def close(self) -> None:
@@ -169,7 +187,8 @@ class Studio:
         self.store.close()
 
 
-def _copy(file: BinaryIO, path: Path, most: int) -> None:
+def _copy(file: BinaryIO, path: Path, most: int, digest: "hashlib._Hash") -> str:
+    """Copy a file, and say which one it is."""
     size = 0
     with path.open("wb") as out:
         while part := file.read(1 << 20):
@@ -177,5 +196,7 @@ def _copy(file: BinaryIO, path: Path, most: int) -> None:
             if size > most:
                 raise JobError(f"the file is larger than {most / 1e6:g} MB, the most that is taken", "too_large")
             out.write(part)
+            digest.update(part)
     if not size:
         raise JobError("the file is empty", "input_not_usable")
+    return digest.hexdigest()

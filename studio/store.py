@@ -72,13 +72,14 @@ class JobStore:
         parent: str | None = None,
         request_id: str = "",
         most_waiting: int | None = None,
+        most_waiting_each: int | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
         """Put a job at the end of the queue.
 
         Args:
             task, request, owner, parent, request_id: see `Job`.
-            most_waiting: jobs that may wait; None: any number.
+            most_waiting, most_waiting_each: jobs that may wait, in all and of one owner; None: any number.
             idempotency_key: a second call of an owner with the same key and request gives the first one's job.
 
         Raises:
@@ -96,9 +97,10 @@ class JobStore:
                             "idempotency_key_reused",
                         )
                     return one(db, found["job"])
-            (waiting,) = db.execute("SELECT COUNT(*) FROM jobs WHERE status = 'queued'").fetchone()
-            if most_waiting is not None and waiting >= most_waiting:
-                raise QueueFullError(waiting, _usual(db))
+            sql = "SELECT COUNT(*), COALESCE(SUM(owner = ?), 0) FROM jobs WHERE status = 'queued'"
+            for waiting, most in zip(db.execute(sql, (owner,)).fetchone(), (most_waiting, most_waiting_each)):
+                if most is not None and waiting >= most:
+                    raise QueueFullError(waiting, _usual(db))
             (last,) = db.execute("SELECT COALESCE(MAX(position), 0) FROM jobs").fetchone()
             now, name = time.time(), new_id()
             values = {

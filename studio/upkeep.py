@@ -4,6 +4,9 @@ The results that nobody looked at for longest go first; starred ones never do. W
 before anything is deleted, and the job stays, with everything that would make its video again.
 """
 
+import contextlib
+import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,6 +16,7 @@ from .shelf import Shelf
 from .store import JobStore
 
 UNDO_SECONDS = 3600.0  # for which a deleted video can be brought back
+UPLOAD_SECONDS = 24 * 3600.0  # for which a given file waits for a job
 PAGE = 200
 
 
@@ -63,6 +67,30 @@ def clean(store: JobStore, shelf: Shelf, budget: int, now: float | None = None) 
         shelf.remove_result(job.id)
         gone.append(job)
     return gone
+
+
+def clean_uploads(store: JobStore, shelf: Shelf, now: float | None = None) -> int:
+    """Delete what was given long ago and no job is made from, and what killed servers left half taken in.
+
+    Returns:
+        How many were deleted.
+    """
+    now, uploads = time.time() if now is None else now, shelf.folder / "uploads"
+    old = []
+    for path in uploads.iterdir():
+        with contextlib.suppress(FileNotFoundError):  # its name changes when it is taken in
+            old += [path] if now - path.stat().st_mtime > UPLOAD_SECONDS else []
+    if not old:
+        return 0
+    with store.change() as db:  # no job comes between
+        requests = db.execute("SELECT request FROM jobs WHERE INSTR(request, 'upload_')")
+        named = {name for (request,) in requests for name in re.findall(r"upload_[0-9a-f]{32}", request)}
+        gone = [
+            path.rename(uploads / f".gone_{path.name.lstrip('.')}") for path in old if path.name not in named
+        ]
+    for path in gone:
+        shutil.rmtree(path, ignore_errors=True)
+    return len(gone)
 
 
 def _completed(store: JobStore) -> Iterator[Job]:

@@ -1,9 +1,9 @@
 """What a browser may be used for: a page of somebody else must not ask this server in its reader's name.
 
-Three ways in are closed. A name that its owner lets point to this machine (DNS rebinding) is not among the hosts that
-are answered. A form or script of another page names its origin, and nothing is changed for it. And no other page
-may read or frame an answer, unless its origin was allowed. The other way round, our own pages load nothing from
-elsewhere: the browser itself is told not to.
+Three ways in are closed. A name that its owner lets point to this machine (DNS rebinding) is not among the hosts
+that are answered. A form or script of another page names its origin, and nothing is changed for it. And no other
+page may read or frame an answer, unless its origin was allowed. The other way round, our own pages load nothing
+from elsewhere: the browser itself is told not to.
 """
 
 import ipaddress
@@ -18,7 +18,7 @@ from .errors import error_response
 
 READING = ("GET", "HEAD", "OPTIONS")
 ANY = "*"
-# Gradio's pages hold scripts and styles; nothing of them comes from elsewhere, and nothing is told to anybody else.
+# Gradio's pages hold scripts and styles; nothing of them comes from elsewhere, nor is anybody else told anything.
 POLICY = (
     "default-src 'self' 'unsafe-inline' 'unsafe-eval' blob: data:; object-src 'none'; base-uri 'self'; "
     "form-action 'self'; frame-ancestors 'self'"

@@ -1,5 +1,7 @@
 """The size of the studio's folder, and how long a video will take."""
 
+import os
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +12,7 @@ from kinema.studio.jobs import NoJobError
 from kinema.studio.model import Model
 from kinema.studio.shelf import Shelf
 from kinema.studio.store import JobStore
-from kinema.studio.upkeep import UNDO_SECONDS, clean, room
+from kinema.studio.upkeep import UNDO_SECONDS, UPLOAD_SECONDS, clean, clean_uploads, room
 from kinema.studio.wish import read_wish
 
 MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10)
@@ -70,6 +72,30 @@ def test_what_was_deleted_can_be_brought_back_for_a_while(studio):
     with pytest.raises(NoJobError):
         store.undelete(job.id)
     assert not shelf.result(job.id).exists()
+
+
+def test_what_was_given_stays_as_long_as_a_job_is_made_from_it(studio):
+    store, shelf = studio
+    uploads = shelf.folder / "uploads"
+    used, deleted, unused, fresh, half = (uploads / f"upload_{letter * 32}" for letter in "abcde")
+    half = half.with_name(f".{half.name}")
+    for path in (used, deleted, unused, half):
+        path.mkdir()
+        (path / "picture.png").write_bytes(b"x")
+    job = store.add("extend", {"video": used.name})
+    gone = store.add("generate", {"storyboard": [{"at": 0, "text": "", "image": deleted.name}]})
+    store.delete(gone.id)
+    now = unused.stat().st_mtime
+    assert clean_uploads(store, shelf, now + UPLOAD_SECONDS - 1) == 0
+    later = now + UPLOAD_SECONDS + 60
+    fresh.mkdir()
+    os.utime(fresh, (later, later))
+    assert clean_uploads(store, shelf, later) == 2
+    assert sorted(uploads.iterdir()) == [used, deleted, fresh]
+    store.purge(gone.id)
+    assert clean_uploads(store, shelf, later) == 1
+    store.stop(job.id)
+    assert clean_uploads(store, shelf, later) == 0  # it can be tried again
 
 
 def test_an_estimate_comes_from_what_was_made_here(studio):
