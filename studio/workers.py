@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from .claims import give_up, making
+from .finishing import PLAIN, Finish, as_arguments
 from .jobs import Job
 from .making import recover
 from .shelf import Shelf
@@ -192,9 +193,10 @@ def _made_by(name: str, job: Job) -> bool:
 
 
 def worker_command(
-    folder: Path, model: str | None = None, device: str | None = None, dtype: str | None = None
-) -> list[str]:
+    folder: Path, model: str | None = None, device: str | None = None, dtype: str | None = None,
+    finish: Finish = PLAIN,
+) -> list[str]:  # fmt: skip
     """What starts a worker process of a studio."""
     options = {"--model": model, "--device": device, "--dtype": dtype}
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
-    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given]
+    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given, *as_arguments(finish)]
