@@ -24,6 +24,9 @@ PLAYED = {
 }  # fmt: skip
 USUAL_RATE, USUAL_SECONDS = 16, 5.0  # of those that are not in the list, or do not say how long
 GIVEN = ("prompt", "image")  # the inputs that the studio can give
+# Names of those that need what their call declares as optional.
+FROM_VIDEOS = ("VideoToVideo", "VideoToWorld", "Edit", "Control", "Inpaint")
+FROM_PICTURES = ("ImageToVideo", "Image2Video", "I2V")
 _REQUIRED = object()
 
 
@@ -133,12 +136,15 @@ def read_call(kind: str) -> Call:
     )  # fmt: skip
     if call is None or not makes_frames or "prompt" not in {each.arg for each in call.args.args}:
         raise CheckpointError(
-            f"the model is a {kind}, which makes no videos of texts; the studio serves pipelines whose call takes a "
-            "prompt and gives frames, such as WanPipeline or LTXPipeline"
+            f"the model is a {kind}, which makes no videos of texts; the studio serves pipelines whose call takes "
+            "a prompt and gives frames, such as WanPipeline or LTXPipeline"
         )
     arguments = dict(_arguments(call))
+    if "callback_on_step_end" not in arguments:
+        raise CheckpointError(f"the model is a {kind}, which tells nobody of its steps; it could not be stopped")
     needed = [name for name, value in arguments.items() if value is _REQUIRED and name not in GIVEN]
-    needed += [name for name in ("video", "mask", "control_video") if name in arguments and name not in needed]
+    if any(word in kind for word in FROM_VIDEOS) and not needed:
+        needed = ["a video"]
     if needed:
         raise CheckpointError(
             f"the model is a {kind}, which needs {' and '.join(needed)}; the studio gives it none"
@@ -194,4 +200,6 @@ def _side(call: Call, transformer: Mapping[str, Any], name: str, spatial: int, m
 
 def _needs_image(kind: str, call: Call) -> bool:
     """Whether it makes nothing without a picture; LTX's says so only when it is called."""
-    return call.arguments.get("image") is _REQUIRED or ("image" in call.arguments and "ImageToVideo" in kind)
+    return call.arguments.get("image") is _REQUIRED or (
+        "image" in call.arguments and any(word in kind for word in FROM_PICTURES)
+    )

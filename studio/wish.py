@@ -103,7 +103,7 @@ def run_wish(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **op
     """Call the pipeline.
 
     Args:
-        pipe: a `KinemaPipeline`.
+        pipe: a `KinemaPipeline`, or what has a `run` of its own.
         wish: what to make.
         find: the file of an id.
         seed: of its noise.
@@ -115,6 +115,9 @@ def run_wish(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **op
     Raises:
         ValueError: what no model could make; the message says what can be.
     """
+
+    if hasattr(pipe, "run"):
+        return pipe.run(wish, find, seed, **options)
 
     def file(name: str | None) -> str | None:
         return None if name is None else str(find(name))

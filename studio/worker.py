@@ -14,31 +14,55 @@ from pathlib import Path
 from typing import Any
 
 from .claims import claim
+from .finishing import PLAIN, Finish, add_arguments, finish_of
 from .jobs import LostJobError
 from .making import make
 from .shelf import Shelf
 from .store import JobStore
 
 IDLE = 0.1  # seconds between looks at an empty queue
+ROOM = 1.0  # seconds between looks whether a full disk has room again
 UNLOADABLE = 3  # exit status: trying again will not help
 READY = "ready"
 
 logger = logging.getLogger(__name__)
 
 
-def work(store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading.Event) -> None:
+def work(
+    store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading.Event, finish: Finish = PLAIN
+) -> None:
     """Make jobs until told to stop."""
     while not stopped.is_set():
-        job = claim(store, name)
+        try:
+            job = claim(store, name)
+        except JobError as error:
+            logger.warning("%s", error)
+            stopped.wait(ROOM)
+            continue
         if job is None:
             stopped.wait(IDLE)
             continue
         begin = time.monotonic()
         try:
-            make(store, shelf, pipe, job)
+            make(store, shelf, pipe, job, finish)
         except LostJobError as error:
             logger.warning("%s", error)
+        except JobError as error:
+            _say_it_failed(store, job, error, stopped)
         logger.info("%s: %.1f s", job.id, time.monotonic() - begin)
+
+
+def _say_it_failed(store: JobStore, job: Job, why: JobError, stopped: threading.Event) -> None:
+    """As soon as there is room to write that down."""
+    logger.warning("%s: %s", job.id, why)
+    while not stopped.wait(ROOM):
+        try:
+            fail(store, job, why.code, str(why))
+        except LostJobError:
+            return
+        except JobError:
+            continue
+        return
 
 
 def main() -> None:
@@ -49,22 +73,25 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
+    add_arguments(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     threading.Thread(target=_end_with_the_server, daemon=True).start()
-    from ..pipeline.command import load
+    from .loading import load_model
 
     try:
-        pipe = load(args.model, device=args.device, dtype=args.dtype, quiet=True)
+        finish = finish_of(args)
+        finish.check()
+        pipe = load_model(args.model, device=args.device, dtype=args.dtype)
     except Exception as error:
-        logger.exception("the model cannot be loaded")
+        logger.exception("the worker cannot begin")
         sys.stdout.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
         sys.stdout.flush()
         sys.exit(UNLOADABLE)
     shelf = Shelf(args.folder)
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
-    work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event())
+    work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event(), finish)
 
 
 def _end_with_the_server() -> None:
