@@ -11,7 +11,7 @@ import numpy as np
 
 from .claims import cancelled, complete, fail, report
 from .finishing import PLAIN, Finish, save_result
-from .jobs import Job, JobError, LostJobError
+from .jobs import FULL, Job, JobError, LostJobError
 from .shelf import Shelf, write_pictures
 from .store import JobStore
 from .wish import Wish, read_wish, run_wish
@@ -35,6 +35,7 @@ def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PL
 
     Raises:
         LostJobError: it was given to another worker; nothing of it is kept.
+        JobError: the disk is so full that not even what became of it can be written.
     """
     try:
         _make(store, shelf, pipe, job, finish)
@@ -56,7 +57,7 @@ def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish) ->
 
     wish = read_wish(job.request)
     seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
-    steps = Steps(store, shelf, pipe, job)
+    steps = Steps(store, shelf, pipe, job, finish)
     seen = ["previews"] if has_preview(pipe.vae) else []
     output = run_wish(
         pipe, wish, lambda name: find(store, shelf, name), seed,
@@ -85,10 +86,11 @@ class Steps:
 
     Args:
         store, shelf, pipe, job: of the job.
+        finish: what previews are marked with.
     """
 
-    def __init__(self, store: JobStore, shelf: Shelf, pipe: Any, job: Job) -> None:
-        self.store, self.shelf, self.pipe, self.job = store, shelf, pipe, job
+    def __init__(self, store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PLAIN) -> None:
+        self.store, self.shelf, self.pipe, self.job, self.finish = store, shelf, pipe, job, finish
         self.begin = self.shown_at = time.monotonic()
         self.previews, self.rounds, self.progress, self.keeping = 0, 1, 0.0, False
         self.tell("reading the prompt", 0.0)
@@ -106,7 +108,7 @@ class Steps:
         now = time.monotonic()
         if "previews" in tensors and (now - self.shown_at >= PREVIEW_EVERY or self.previews == 0):
             pictures = tensors["previews"][0].float().movedim(1, -1).clamp(0, 1).cpu().numpy()
-            self.shelf.write_preview(self.job.id, (pictures * 255).round().astype(np.uint8))
+            self.shelf.write_preview(self.job.id, (pictures * 255).round().astype(np.uint8), self.finish.draw)
             self.previews, self.shown_at = self.previews + 1, now
         left = (1 - share) / share * self.seconds if self.rounds == 1 else None
         stage = "denoising" if self.rounds == 1 else f"denoising, round {self.rounds}"
@@ -153,7 +155,7 @@ def explain(error: Exception) -> tuple[str, str]:
     if isinstance(error, VideoError):
         return "input_not_usable", str(error)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return "disk_full", "the disk is full: make room, then retry it; all that was finished is kept"
+        return "disk_full", FULL
     if isinstance(error, ValueError):
         return "invalid_request", str(error)
     return "internal_error", f"it failed with {type(error).__name__}; the server's log says more"

@@ -11,7 +11,7 @@ A result's folder appears whole or not at all.
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -122,15 +122,20 @@ class Shelf:
         """The newest preview of a job, whether or not there is one."""
         return self.folder / "previews" / f"{self.result(job_id).name}.webp"
 
-    def write_preview(self, job_id: str, frames: np.ndarray) -> None:
+    def write_preview(
+        self, job_id: str, frames: np.ndarray, draw: Callable[[np.ndarray], object] = lambda frames: None
+    ) -> None:
         """Replace a job's preview.
 
         Args:
             frames: small pictures, uint8 (F, h, w, 3).
+            draw: changes them in place when they are as large as they are shown.
         """
         scale = max(1, PREVIEW_SIDE // max(frames.shape[1:3]))
         size = frames.shape[2] * scale, frames.shape[1] * scale
-        pictures = [Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames]
+        shown = np.stack([Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames])
+        draw(shown)
+        pictures = [Image.fromarray(frame) for frame in shown]
         with atomic_path(self.preview(job_id)) as path:
             pictures[0].save(
                 path,
