@@ -23,6 +23,8 @@ ERRORS = {
     "internal_error": "an error nobody expected; the server's log has it under the request id",
 }
 
+FULL = "the disk is full: make room, then try it again; all that was finished is kept"
+
 
 class JobError(Exception):
     """A job, or what is to be done with one, cannot be.

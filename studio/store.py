@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .jobs import Job, JobError, NoJobError, QueueFullError, Status, Stop, new_id
+from .jobs import FULL, Job, JobError, NoJobError, QueueFullError, Status, Stop, new_id
 
 VERSION = 1
 WAIT = 30.0  # seconds for another process's transaction
+NO_ROOM = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)  # the second when a write stops halfway
 USUAL = 30.0  # seconds of a job, as long as none was ever made
 _TABLES = """
 CREATE TABLE jobs (
@@ -311,15 +312,25 @@ class JobStore:
 
     @contextmanager
     def change(self) -> Iterator[sqlite3.Connection]:
-        """A transaction that has the only lock for writing from its start on."""
-        db = self.db
-        db.execute("BEGIN IMMEDIATE")
+        """A transaction that has the only lock for writing from its start on.
+
+        Raises:
+            JobError: the disk is full; nothing was changed.
+        """
         try:
-            yield db
-        except BaseException:
-            db.execute("ROLLBACK")
+            db = self.db
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF in NO_ROOM:
+                raise JobError(FULL, "disk_full") from error
             raise
-        db.execute("COMMIT")
 
 
 def read_row(row: sqlite3.Row) -> Job:

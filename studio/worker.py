@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .claims import claim
+from .claims import claim, fail
 from .finishing import PLAIN, Finish, add_arguments, finish_of
-from .jobs import LostJobError
+from .jobs import Job, JobError, LostJobError
 from .making import make
 from .shelf import Shelf
 from .store import JobStore

@@ -35,8 +35,14 @@ def studio(tmp_path):
 
 
 @pytest.fixture
-def wait_until():
+def wait_until(waiting):
     """Wait for something that another process does."""
+    return waiting
+
+
+@pytest.fixture(scope="session")
+def waiting():
+    """`wait_until`, for fixtures that outlive a test."""
 
     def wait(there, seconds=120.0, every=0.02):
         end = time.monotonic() + seconds

@@ -15,7 +15,7 @@ STARTED = 120  # seconds it may take on a machine that is busy
 class Server:
     """A running `kinema serve`; `url` is where."""
 
-    def __init__(self, folder, *options, model=None, env=None):
+    def __init__(self, folder, *options, model=None, env=None, before=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -25,7 +25,7 @@ class Server:
         words += ["--model", str(model)] if model else []
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "kinema.cli", *words], stdout=log, stderr=log,
+                [*before, sys.executable, "-m", "kinema.cli", *words], stdout=log, stderr=log,
                 env=os.environ | {"OMP_NUM_THREADS": "1"} | (env or {}),
             )  # fmt: skip
 
