@@ -3,7 +3,8 @@
     studio.db               the jobs
     results/ID/             video.mp4 (or picture.png), thumbnail.webp, spritesheet.webp, job.json
     uploads/ID/             what somebody gave, under a name of ours
-    previews/ID.webp        of what is being made; gone when it is made
+    previews/ID.webp        of what is being made; gone when it is made, as is
+    previews/ID.mp4         what there is of a long one
 
 A result's folder appears whole or not at all.
 """
@@ -121,6 +122,10 @@ class Shelf:
     def preview(self, job_id: str) -> Path:
         """The newest preview of a job, whether or not there is one."""
         return self.folder / "previews" / f"{self.result(job_id).name}.webp"
+
+    def growing(self, job_id: str) -> Path:
+        """What there is of a long video that is being made, as a fragmented MP4; whether or not there is one."""
+        return self.folder / "previews" / f"{self.result(job_id).name}.mp4"
 
     def write_preview(
         self, job_id: str, frames: np.ndarray, draw: Callable[[np.ndarray], object] = lambda frames: None
