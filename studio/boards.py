@@ -1,0 +1,269 @@
+"""Keeps storyboards and makes them, a job after another, whether or not a page is open.
+
+A storyboard is a file of the studio's folder, written anew with every change, so that a restart goes on where the
+server ended. A job's values are written down before it is asked for, and its idempotency key with them: a server
+that is killed in between asks for the same job again and gets the one that is there.
+"""
+
+import logging
+import secrets
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from itertools import accumulate
+from pathlib import Path
+
+from ..data.files import atomic_path
+from .cards import MOST, Board, Card, Run, problems, rounded, span_of, taken_in, wish_at_once, wish_of_card
+from .jobs import JobError, QueueFullError
+from .service import Studio
+
+LOOK = 0.25  # seconds between looks at what is being made
+STILL = "Nothing that was finished is lost; make what is missing when you like."
+
+logger = logging.getLogger(__name__)
+
+
+class Boards:
+    """The storyboards of a studio. Handlers of pages and the thread that makes them may call it at once.
+
+    Args:
+        studio: that makes the videos.
+    """
+
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+        self.folder = studio.shelf.folder / "boards"
+        self.folder.mkdir(exist_ok=True)
+        self._lock = threading.RLock()
+        self._boards = {board.id: board for path in self.folder.glob("board_*.json") if (board := _read(path))}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look_after, name="storyboards", daemon=True)
+
+    def start(self) -> None:
+        """Go on with what an earlier server was making."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; what is being made goes on when the next server starts."""
+        self._ended.set()
+        self._thread.join()
+
+    def of(self, owner: str | None) -> list[Board]:
+        """Somebody's storyboards, the newest first; None: everybody's."""
+        boards = [board for board in self._boards.copy().values() if owner in (None, board.owner)]
+        return sorted(boards, key=lambda board: (-board.created_at, board.id))
+
+    def get(self, board_id: str, owner: str | None) -> Board:
+        """
+        Args:
+            owner: who asks; None: who sees all.
+
+        Raises:
+            JobError: there is none, or it is somebody else's.
+        """
+        board = self._boards.get(board_id)
+        if board is None or owner not in (None, board.owner):
+            raise JobError("there is no such storyboard; it may have been deleted", "not_found")
+        return board
+
+    def new(self, owner: str, name: str = "") -> Board:
+        """An empty storyboard."""
+        now = time.time()
+        name = name or f"Storyboard {1 + len(self.of(owner))}"
+        card = Card(seconds=rounded(2.0, self.studio.model))
+        board = Board(id=f"board_{secrets.token_hex(16)}", owner=owner, name=name, created_at=now, cards=(card,))
+        return self._put(board)
+
+    def change(self, board_id: str, owner: str | None, change: Callable[[Board], Board]) -> Board:
+        """Change a storyboard.
+
+        Raises:
+            JobError: as `get`, or too many cards.
+        """
+        with self._lock:
+            board = change(self.get(board_id, owner))
+            if not 1 <= len(board.cards) <= MOST:
+                raise JobError(f"a storyboard has at least one card and at most {MOST}")
+            return self._put(board)
+
+    def delete(self, board_id: str, owner: str | None) -> None:
+        """Forget a storyboard, and stop what is being made; its finished videos stay.
+
+        Raises:
+            JobError: as `get`.
+        """
+        with self._lock:
+            board = self.get(board_id, owner)
+            if board.run is not None and board.run.job is not None:
+                self.studio.store.stop(board.run.job)
+            del self._boards[board_id]
+            (self.folder / f"{board_id}.json").unlink(missing_ok=True)
+
+    def make(self, board_id: str, owner: str | None, card: int, *, alone: bool = False) -> Board:
+        """Make a card, and all after it unless it is made alone. A card whose predecessors are not made waits for
+        them: they are made first.
+
+        Raises:
+            JobError: it is being made already, or its cards cannot be made as they are.
+        """
+
+        def begin(board: Board) -> Board:
+            first = min(card, len(board.spans), len(board.cards) - 1)
+            return board.model_copy(update={"run": Run(card=first, alone=alone and first == card), "problem": ""})
+
+        return self._begin(board_id, owner, begin)
+
+    def make_at_once(self, board_id: str, owner: str | None) -> Board:
+        """Make all cards in one go.
+
+        Raises:
+            JobError: as `make`.
+        """
+        return self._begin(
+            board_id, owner,
+            lambda board: board.model_copy(update={"run": Run(card=0, at_once=True), "problem": ""}),
+        )  # fmt: skip
+
+    def stop_making(self, board_id: str, owner: str | None) -> Board:
+        """Stop what is being made, and keep what is finished.
+
+        Raises:
+            JobError: as `get`.
+        """
+
+        def end(board: Board) -> Board:
+            if board.run is not None and board.run.job is not None:
+                self.studio.store.stop(board.run.job)
+            return board.model_copy(update={"run": None, "problem": f"It was stopped. {STILL}"})
+
+        return self.change(board_id, owner, end)
+
+    def media(self) -> set[str]:
+        """Ids of all uploads and jobs that storyboards need."""
+        return {name for board in self.of(None) for name in board.media()}
+
+    def _begin(self, board_id: str, owner: str | None, begin: Callable[[Board], Board]) -> Board:
+        def checked(board: Board) -> Board:
+            if board.run is not None:
+                raise JobError("this storyboard is being made already; stop that first")
+            if told := problems(board, self.studio.model, self.studio.limits.video_seconds):
+                raise JobError(" ".join(told))
+            return begin(board)
+
+        return self.change(board_id, owner, checked)
+
+    def _put(self, board: Board) -> Board:
+        with self._lock:
+            board = board.model_copy(update={"changed_at": time.time()})
+            with atomic_path(self.folder / f"{board.id}.json") as path:
+                path.write_text(board.model_dump_json(indent=1), encoding="utf-8")
+            self._boards[board.id] = board
+            return board
+
+    def _look_after(self) -> None:
+        while not self._ended.wait(LOOK):
+            for board in self.of(None):
+                if board.run is not None:
+                    self._advance(board.id)
+        self.studio.store.close()
+
+    def _advance(self, board_id: str) -> None:
+        """Take the next step of what is being made, if there is one to take."""
+        try:
+            with self._lock:
+                board = self._boards.get(board_id)
+                if board is None or board.run is None:
+                    return
+                if (after := self._stepped(board)) is not board:
+                    self._put(after)
+        except QueueFullError:
+            return  # there will be room
+        except JobError as error:
+            self._fail(board_id, f"{str(error)[:1].upper()}{str(error)[1:]}.")
+        except Exception:  # a full disk, say; what is finished stays, and the page says that it stopped
+            logger.exception("%s cannot go on", board_id)
+            self._fail(board_id, "Something nobody expected went wrong; the server's log has it.")
+
+    def _stepped(self, board: Board) -> Board:
+        run = board.run
+        assert run is not None
+        if run.values is None:
+            if run.card >= len(board.cards):  # it was taken away meanwhile
+                return board.model_copy(update={"run": None})
+            return self._prepared(board)
+        if run.job is None:
+            job = self.studio.submit(
+                run.values, owner=board.owner, sees=lambda job: job.owner == board.owner,
+                parent=board.video if any(run.frames) else None,
+                idempotency_key=f"{board.id} {board.jobs}",
+            )  # fmt: skip
+            asked = run.model_copy(update={"job": job.id})
+            return board.model_copy(update={"run": asked})
+        job = self.studio.store.get(run.job)
+        if not job.ended:
+            return board
+        if job.status != "completed":
+            why = f"It failed: {job.error}" if job.status == "failed" else "It was cancelled"
+            return board.model_copy(update={"run": None, "problem": f"Card {run.card + 1}: {why}. {STILL}"})
+        board = taken_in(board, job.id, job.result["num_frames"], self.studio.model)
+        if job.result.get("interrupted"):
+            return board.model_copy(update={"run": None, "problem": f"It was stopped early. {STILL}"})
+        return board
+
+    def _prepared(self, board: Board) -> Board:
+        """The run with the values of its job, and given parts cut out of the video that is there."""
+        run = board.run
+        assert run is not None
+        if run.at_once:
+            spans = tuple(span_of(board, number) for number in range(len(board.cards)))
+            ready = run.model_copy(update={"values": wish_at_once(board), "spans": spans})
+            return board.model_copy(update={"run": ready, "jobs": board.jobs + 1})
+        if told := problems(board, self.studio.model, self.studio.limits.video_seconds):
+            raise JobError(" ".join(told).rstrip("."))
+        ends = [0, *accumulate(span.frames for span in board.spans)]
+        head, whole = ends[run.card], ends[-1]
+        tail = whole - ends[run.card + 1] if run.alone and run.card < len(board.spans) else 0
+        before = after = None
+        if head:
+            before = board.video if head == whole else self._cut(board, 0, head)
+        if tail:
+            after = self._cut(board, whole - tail, whole)
+        ready = run.model_copy(
+            update={
+                "values": wish_of_card(board, run.card, before, after),
+                "spans": (span_of(board, run.card),),
+                "frames": (head, tail),
+            }
+        )
+        return board.model_copy(update={"run": ready, "jobs": board.jobs + 1})
+
+    def _cut(self, board: Board, start: int, stop: int) -> str:
+        """The id of some frames of a storyboard's video, as a file of their own."""
+        from ..data.video_io import read_video, write_video_exactly
+
+        assert board.video is not None
+        video = read_video(self.studio.content(board.video))
+        upload_id = f"upload_{secrets.token_hex(16)}"
+        folder = self.studio.shelf.folder / "uploads" / f".{upload_id}"
+        folder.mkdir()
+        try:
+            write_video_exactly(folder / "video.mp4", video.frames[start:stop], video.fps)
+            folder.rename(folder.with_name(upload_id))
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        return upload_id
+
+    def _fail(self, board_id: str, why: str) -> None:
+        with self._lock:
+            if (board := self._boards.get(board_id)) is not None:
+                self._put(board.model_copy(update={"run": None, "problem": f"{why} {STILL}"}))
+
+
+def _read(path: Path) -> Board | None:
+    try:
+        return Board.model_validate_json(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        logger.exception("%s cannot be read and is left out", path)
+        return None
