@@ -31,6 +31,7 @@ def build_app(served: "Served") -> "FastAPI":
     from fastapi.responses import RedirectResponse
 
     from kinema.studio.rest.api import build_api
+    from kinema.studio.rest.guard import add_guard
     from kinema.studio.rest.login import login, user_of
     from kinema.studio.ui.page import build_page
     from kinema.studio.ui.theme import look
@@ -45,6 +46,7 @@ def build_app(served: "Served") -> "FastAPI":
             return RedirectResponse("login", 303)
         return await call_next(request)
 
+    add_guard(app, [serving.host, *serving.hosts], serving.origins)
     return gr.mount_gradio_app(
         app,
         build_page(served),

@@ -30,6 +30,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "least recently used go first, starred ones never")  # fmt: skip
     add("--per-minute", type=int, default=None, metavar="N", help="videos a key may ask for")
     add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
+    add("--webhook", action="append", default=[], metavar="URL", help="is told of every video that is made or "
+        "has failed; the secret that signs it is read from KINEMA_WEBHOOK_SECRET")  # fmt: skip
     add("--longest", type=float, default=None, metavar="SECONDS", help="of a video (default: 600)")
 
 
@@ -53,7 +55,7 @@ def read_options(args: argparse.Namespace) -> "Serving":
         ServeError: they contradict one another, or cannot be read.
     """
     from .service import Limits
-    from .serving import FOLDER, KEYS, ServeError, Serving
+    from .serving import FOLDER, KEYS, SECRET, ServeError, Serving
 
     usual = Limits()
     limits = Limits(
@@ -78,6 +80,8 @@ def read_options(args: argparse.Namespace) -> "Serving":
         budget=Serving.budget if args.disk is None else read_bytes(args.disk),
         limits=limits,
         captions=args.captions,
+        webhooks=args.webhook,
+        webhook_secret=os.environ.get(SECRET, ""),
     )
 
 

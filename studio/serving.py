@@ -14,17 +14,21 @@ import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
+from .boards import Boards
+from .finishing import PLAIN, Finish, FinishError
 from .model import read_model
 from .rest.access import Access
 from .service import Limits, Studio
 from .shelf import Shelf
 from .store import JobStore
-from .upkeep import clean
+from .upkeep import clean, clean_uploads
+from .webhooks import WebhookError, Webhooks
 from .workers import Workers, worker_command
 
 KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
+SECRET = "KINEMA_WEBHOOK_SECRET"  # environment: signs what other programs are told
 FOLDER = Path("~/.local/share/kinema/studio")
 CLEAN_EVERY = 60.0  # seconds
 
@@ -53,6 +57,9 @@ class Serving:
         budget: bytes that results may take.
         limits: of what is asked for.
         captions: a dataset whose captions are reviewed in the app, too.
+        finish: what results are marked and signed with.
+        webhooks: addresses that are told of what is made or has failed.
+        webhook_secret: signs what they are told.
     """
 
     folder: Path = FOLDER
@@ -69,6 +76,9 @@ class Serving:
     budget: int = 20_000_000_000
     limits: Limits = field(default_factory=Limits)
     captions: Path | None = None
+    finish: Finish = PLAIN
+    webhooks: Sequence[str] = ()
+    webhook_secret: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,6 +88,7 @@ class Served:
     serving: Serving
     studio: Studio
     workers: Workers
+    boards: Boards
     access: Access
 
 
@@ -136,29 +147,38 @@ def open_studio(serving: Serving) -> Iterator[Served]:
     """A studio and its workers, until the block ends.
 
     Raises:
-        ServeError: see `check_exposure` and `only_server`.
+        ServeError: see `check_exposure` and `only_server`, or it could not do what it was told to.
         CheckpointError: there is no such model.
     """
     check_exposure(serving)
-    model, folder = read_model(serving.model), serving.folder.expanduser().absolute()
-    with only_server(folder):
-        shelf = Shelf(folder)
+    folder = serving.folder.expanduser().absolute()
+    with _said(), only_server(folder), contextlib.ExitStack() as ending:
+        serving.finish.check()
+        model, shelf = read_model(serving.model), Shelf(folder)
         store = JobStore(shelf.database)
         studio = Studio(store, shelf, model, serving.limits)
-        commands = [worker_command(folder, serving.model, device, serving.dtype) for device in serving.devices]
-        workers = Workers(store, shelf, commands)
+        ending.callback(studio.close)
+        commands = [
+            worker_command(folder, serving.model, device, serving.dtype, serving.finish)
+            for device in serving.devices
+        ]
+        workers, boards = Workers(store, shelf, commands), Boards(studio)
+        services: list[Any] = [workers, boards, Cleaner(studio, serving.budget)]
+        if serving.webhooks:
+            services.append(Webhooks(store, serving.webhooks, serving.webhook_secret))
         access = Access(serving.keys, serving.per_minute, _secret(folder))
-        ended = threading.Event()
-        cleaner = threading.Thread(target=_clean, args=(studio, serving.budget, ended), daemon=True)
-        workers.start()
-        cleaner.start()
-        try:
-            yield Served(serving, studio, workers, access)
-        finally:
-            ended.set()
-            workers.stop()
-            cleaner.join()
-            studio.close()
+        for service in services:
+            service.start()
+            ending.callback(service.stop)
+        yield Served(serving, studio, workers, boards, access)
+
+
+@contextlib.contextmanager
+def _said() -> Iterator[None]:
+    try:
+        yield
+    except (FinishError, WebhookError) as error:
+        raise ServeError(str(error)) from None
 
 
 def _secret(folder: Path) -> str:
@@ -170,13 +190,36 @@ def _secret(folder: Path) -> str:
     return path.read_text()
 
 
-def _clean(studio: Studio, budget: int, ended: threading.Event) -> None:
-    while True:
-        try:
-            for job in clean(studio.store, studio.shelf, budget):
-                logger.warning("the files of %s were deleted to make room (it was not starred)", job.id)
-        except Exception:  # a full disk, say: the next round may go better
-            logger.exception("cleaning up failed")
-        if ended.wait(CLEAN_EVERY):
-            studio.store.close()
-            return
+class Cleaner:
+    """Keeps a studio within its budget, in a thread of its own.
+
+    Args:
+        studio: whose results.
+        budget: bytes.
+    """
+
+    def __init__(self, studio: Studio, budget: int) -> None:
+        self.studio, self.budget, self._ended = studio, budget, threading.Event()
+        self._thread = threading.Thread(target=self._clean, name="cleaner", daemon=True)
+
+    def start(self) -> None:
+        """Clean now, and again and again."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End, when what is being deleted is."""
+        self._ended.set()
+        self._thread.join()
+
+    def _clean(self) -> None:
+        store, shelf = self.studio.store, self.studio.shelf
+        while True:
+            try:
+                for job in clean(store, shelf, self.budget):
+                    logger.warning("the files of %s were deleted to make room (it was not starred)", job.id)
+                clean_uploads(store, shelf)
+            except Exception:  # a full disk, say: the next round may go better
+                logger.exception("cleaning up failed")
+            if self._ended.wait(CLEAN_EVERY):
+                store.close()
+                return
