@@ -7,13 +7,18 @@ from typing import Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
+from starlette.exceptions import HTTPException
+from starlette.routing import Match
 
 from ..jobs import STATUSES
 from ..service import Studio
 from .access import Access, owner_of
 from .errors import add_error_handlers, error_response
+from .media import media
+from .requests import Requests
 from .videos import api as videos
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
 FORM_BYTES = 1_000_000  # of a request besides the file in it
 
 
@@ -34,15 +39,9 @@ def build_api(
     add_error_handlers(app)
     begin = time.time()
 
-    @app.middleware("http")
-    async def not_too_large(request: Request, call_next: Any) -> Any:
-        most = studio.limits.upload_bytes + FORM_BYTES
-        told = request.headers.get("content-length", "0")
-        if request.method == "POST" and told.isdigit() and int(told) > most:
-            return error_response(413, f"at most {most / 1e6:g} MB are taken in one request", "too_large")
-        return await call_next(request)
-
+    app.add_middleware(Requests, most=lambda: studio.limits.upload_bytes + FORM_BYTES)
     app.state.studio, app.state.access = studio, access
+    app.include_router(media)
     app.include_router(videos)
 
     @app.get("/v1/models", tags=["models"], dependencies=[Depends(owner_of)])
@@ -81,5 +80,17 @@ def build_api(
         ):
             lines += [f"# TYPE {name} gauge", f"{name} {value}"]
         return PlainTextResponse("\n".join(lines) + "\n", media_type="text/plain; version=0.0.4")
+
+    @app.api_route("/v1/{path:path}", methods=list(METHODS), include_in_schema=False)
+    def nothing(request: Request, path: str) -> None:
+        """Else the pages, which are mounted beside the API, would answer in their own way."""
+        others = [route for route in app.router.routes if getattr(route, "endpoint", None) is not nothing]
+        methods = {
+            method for route in others if route.matches(request.scope)[0] is Match.PARTIAL
+            for method in getattr(route, "methods", None) or ()
+        }  # fmt: skip
+        if methods:
+            raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(sorted(methods))})
+        raise HTTPException(404, "there is no such address; /docs has those there are")
 
     return app

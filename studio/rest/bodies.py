@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -31,12 +32,14 @@ async def read_body(request: Request) -> Body:
     """
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
-        raw = await request.body()
-        if len(raw) > MOST_JSON:
-            raise JobError("the JSON is larger than a megabyte; send files in a form", "too_large")
+        raw = b""
+        async for part in request.stream():
+            raw += part
+            if len(raw) > MOST_JSON:
+                raise JobError("the JSON is larger than a megabyte; send files in a form", "too_large")
         try:
             values = json.loads(raw or b"{}")
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise JobError(f"the body is no JSON: {error}") from None
         if not isinstance(values, dict):
             raise JobError("the body must be a JSON object")
@@ -55,20 +58,29 @@ async def read_body(request: Request) -> Body:
 
 
 def unbracketed(fields: list[tuple[str, str]]) -> dict[str, Any]:
-    """Values by keys such as "video[id]", "storyboard[0][text]" or "texts[]", nested as they say.
+    """Values by keys such as "video[id]", "storyboard[0][text]" or "storyboard[][text]", nested as they say.
+
+    The `openai` client writes a list of objects as "storyboard[][at]" once for each of them, and then
+    "storyboard[][text]" so: the second time that a key comes it belongs to the second object.
 
     Raises:
         JobError: keys contradict one another, or are nested too deeply.
     """
     nested: dict[str, Any] = {}
+    times: Counter[str] = Counter()
     for key, value in fields:
         name, bracket, rest = key.partition("[")
         inner = _PARTS.findall(bracket + rest)
-        if "".join(f"[{part}]" for part in inner) != bracket + rest or len(inner) > DEEPEST or not name:
+        if (
+            "".join(f"[{part}]" for part in inner) != bracket + rest
+            or len(inner) > DEEPEST
+            or inner.count("") > 1
+            or not name
+        ):
             raise JobError(f"the field {key!r} has no name that can be read")
         at: Any = nested
         for part, following in zip([name, *inner], [*inner, None]):
-            part = str(len(at)) if part == "" else part  # a list's next
+            part = str(times[key]) if part == "" else part
             if following is None:
                 if part in at:
                     raise JobError(f"the field {key!r} is given twice")
@@ -77,6 +89,7 @@ def unbracketed(fields: list[tuple[str, str]]) -> dict[str, Any]:
                 at = at.setdefault(part, {})
                 if not isinstance(at, dict):
                     raise JobError(f"the field {key!r} contradicts another one")
+        times[key] += 1
     return {name: _listed(value) for name, value in nested.items()}
 
 

@@ -1,5 +1,6 @@
 """Errors as the API tells them: {"error": {message, type, param, code}}, whatever raised them."""
 
+import logging
 import re
 from typing import Any
 
@@ -12,11 +13,13 @@ from ..jobs import JobError, QueueFullError
 from .access import TooOftenError
 
 STATUS = {
-    "not_found": 404, "model_not_found": 404, "not_ready": 409, "idempotency_key_reused": 409, "queue_full": 429,
+    "not_found": 404, "model_not_found": 404, "not_ready": 404, "idempotency_key_reused": 409, "queue_full": 429,
     "rate_limited": 429, "too_large": 413, "unsupported_media_type": 415, "invalid_api_key": 401,
     "model_not_loaded": 503, "disk_full": 507, "refused": 400, "cleaned": 410,
 }  # fmt: skip
-TYPES = {401: "authentication_error", 404: "not_found_error", 429: "rate_limit_error"}
+TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
+
+logger = logging.getLogger(__name__)
 
 
 def error_response(status: int, message: str, code: str, param: str | None = None, **headers: str) -> JSONResponse:
@@ -34,6 +37,8 @@ def add_error_handlers(app: FastAPI) -> None:
         more: dict[str, Any] = {}
         if isinstance(error, QueueFullError | TooOftenError):
             more["Retry-After"] = str(max(1, round(error.seconds)))
+        if error.code == "invalid_api_key":
+            more["WWW-Authenticate"] = "Bearer"
         found = re.match(r"([a-z_]+(?:\.\w+)*): ", str(error))  # of a wish: where, and what is wrong
         return error_response(STATUS.get(error.code, 400), str(error), error.code, found and found[1], **more)
 
@@ -46,8 +51,12 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> JSONResponse:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
-        return error_response(error.status_code, f"{request.method} {request.url.path}: {error.detail}", code)
+        said = f"{request.method} {request.url.path}: {error.detail}"
+        return error_response(error.status_code, said, code, **dict(error.headers or {}))
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:
-        return error_response(500, "an error nobody expected; the server's log says more", "internal_error")
+        request_id = request.scope.get("state", {}).get("request_id", "")
+        logger.error("%s: %s %s failed", request_id, request.method, request.url.path, exc_info=error)
+        said = f"an error nobody expected; the server's log has it under {request_id}"
+        return error_response(500, said, "internal_error", **{"x-request-id": request_id})

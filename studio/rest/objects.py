@@ -1,12 +1,16 @@
 """Jobs as the Video objects of the API, and requests as wishes."""
 
+import json
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from ..jobs import Job, JobError
 from ..making import wish_of
 from ..model import Model
+from ..service import Studio
+from .bodies import Body
+from .references import CARD_PICTURE
+from .routes import PREFIX
 
 # Flat extensions of the request, by their names in a wish; the others are those of the `openai` client.
 EXTENSIONS = (
@@ -16,9 +20,9 @@ EXTENSIONS = (
 KNOWN = ("prompt", "model", "seconds", "size", "input_reference", *EXTENSIONS)
 
 
-def video_object(job: Job, model: Model) -> dict[str, Any]:
+def video_object(job: Job, studio: Studio) -> dict[str, Any]:
     """A job as a Video: `seconds` a text, times whole numbers, `progress` in percent."""
-    wish, result = wish_of(job), job.result
+    wish, result, model = wish_of(job), job.result, studio.model
     width, height = (result["width"], result["height"]) if result else model.size(wish)
     seconds = result["seconds"] if result else model.seconds(wish)
     video = {
@@ -26,6 +30,7 @@ def video_object(job: Job, model: Model) -> dict[str, Any]:
         "progress": 100 if job.status == "completed" else min(99, math.floor(100 * job.progress)),
         "created_at": int(job.created_at), "completed_at": None, "expires_at": None, "prompt": prompt_of(job),
         "seconds": f"{seconds:g}", "size": f"{width}x{height}", "remixed_from_video_id": job.parent, "error": None,
+        "request_id": job.request_id or None,
     }  # fmt: skip
     if job.status == "completed" and job.finished_at is not None:
         video["completed_at"] = int(job.finished_at)
@@ -33,6 +38,10 @@ def video_object(job: Job, model: Model) -> dict[str, Any]:
         video["error"] = {"code": job.error_code, "message": job.error}
     if job.status == "in_progress":
         video |= {"stage": job.stage, "seconds_left": job.seconds_left}
+        if job.preview:
+            video["preview"] = f"{PREFIX}/{job.id}/preview?number={job.preview}"
+        if studio.shelf.growing(job.id).exists():
+            video["stream"] = f"{PREFIX}/{job.id}/stream"
     if result:
         video |= {name: result[name] for name in ("seed", "fps", "num_frames", "num_inference_steps",
                                                   "guidance_scale", "warnings")}  # fmt: skip
@@ -45,28 +54,41 @@ def prompt_of(job: Job) -> str:
     return wish.prompt or " | ".join(card.text for card in wish.storyboard or ())
 
 
-def wish_values(values: Mapping[str, Any], model: Model) -> dict[str, Any]:
+def wish_values(body: Body, model: Model, named: str | None) -> dict[str, Any]:
     """The values of a wish from those of a request; given files are the caller's.
+
+    Args:
+        body, model: of the request.
+        named: the field that names what it is made from; None: there is none.
 
     Raises:
         JobError: another model, an unknown name, or a size or length that cannot be read.
     """
-    unknown = [name for name in values if name not in KNOWN and not name.startswith("video")]
-    if unknown:
-        raise JobError(f"there is no parameter {unknown[0]!r}; there are {', '.join(KNOWN)}", "unknown_parameter")
+    known = [name for name in KNOWN if name != "input_reference"] + ([] if named is None else [named])
+    values = body.values
+    for name in (*values, *body.files):
+        if name not in known and not (name in body.files and named and CARD_PICTURE.fullmatch(name)):
+            raise JobError(
+                f"there is no parameter {name!r:.80}; there are {', '.join(known)}", "unknown_parameter"
+            )
     asked = values.get("model")
     if asked not in (None, "", model.name):
-        raise JobError(f"the model {asked!r} is not served here; {model.name!r} is", "model_not_found")
+        raise JobError(f"the model {asked!r:.80} is not served here; {model.name!r} is", "model_not_found")
     wish = {name: values[name] for name in ("prompt", *EXTENSIONS) if values.get(name) not in (None, "")}
     if values.get("size"):
         wish |= _size(values["size"])
     if values.get("seconds"):
         wish["seconds"] = values["seconds"]
+    if isinstance(wish.get("storyboard"), str):  # of a form
+        try:
+            wish["storyboard"] = json.loads(wish["storyboard"])
+        except (ValueError, RecursionError):
+            raise JobError("storyboard: this text is no JSON") from None
     return wish
 
 
 def _size(text: Any) -> dict[str, int]:
     width, cross, height = str(text).lower().partition("x")
-    if not (cross and width.isdigit() and height.isdigit()):
-        raise JobError(f"size is {text!r}; write WIDTHxHEIGHT in pixels, such as '64x64'")
+    if not (cross and width.isdecimal() and height.isdecimal() and len(width + height) < 12):
+        raise JobError(f"size: {text!r:.80} is none; write WIDTHxHEIGHT in pixels, such as '64x64'")
     return {"width": int(width), "height": int(height)}

@@ -2,9 +2,11 @@
 
 import asyncio
 import base64
-import binascii
 import io
+import re
 from typing import Any
+
+from starlette.datastructures import UploadFile
 
 from ...data.fetch import FetchError, fetch
 from ..jobs import JobError
@@ -12,46 +14,78 @@ from ..service import Studio
 from .bodies import Body
 
 DATA = "data:"
+FETCH_SECONDS = 60.0  # for a file of an address; its asker waits meanwhile
+ID = re.compile(r"(?:upload|video)_[0-9a-f]{32}")
+CARD_PICTURE = re.compile(r"storyboard\[(\d{1,4})\]\[image\]")  # a file in a form
 
 
-async def reference(studio: Studio, body: Body, name: str, *, needed: bool = False) -> str | None:
+async def reference(studio: Studio, body: Body, name: str, owner: str, *, needed: bool = False) -> str | None:
     """The id of what a field gives; None: it gives nothing.
 
     Raises:
         JobError: it is needed and not there, cannot be used, or its address may not be asked.
     """
     if name in body.files:
-        return await asyncio.to_thread(studio.upload, body.files[name].file)
-    given: Any = body.values.get(name)
+        return await _taken(studio, name, body.files[name], owner)
+    found = await _taken(studio, name, body.values.get(name), owner)
+    if found is None and needed:
+        raise JobError(f"{name}: a file, or the id of a video, is needed")
+    return found
+
+
+async def card_pictures(studio: Studio, body: Body, values: dict[str, Any], owner: str) -> dict[str, Any]:
+    """The storyboard of a wish, whatever its pictures are given by replaced by their ids; {}: there is none.
+
+    Raises:
+        JobError: one of them cannot be used, or belongs to no card.
+    """
+    files = {int(found[1]): body.files[name] for name in body.files if (found := CARD_PICTURE.fullmatch(name))}
+    cards = values.get("storyboard") or []
+    if not isinstance(cards, list) or not all(isinstance(card, dict) for card in cards):
+        return {}  # it is refused elsewhere
+    if lost := set(files) - set(range(len(cards))):
+        raise JobError(f"storyboard: a picture is given for card {min(lost)}, and there are {len(cards)} cards")
+    taken = []
+    for number, card in enumerate(cards):
+        picture = files.get(number, card.get("image"))
+        found = await _taken(studio, f"storyboard.{number}.image", picture, owner)
+        taken.append(card | ({} if found is None else {"image": found}))
+    return {"storyboard": taken} if taken else {}
+
+
+async def _taken(studio: Studio, name: str, given: Any, owner: str) -> str | None:
+    if isinstance(given, UploadFile):
+        return await asyncio.to_thread(studio.upload, given.file, owner)
     if isinstance(given, dict):
         given = given.get("id") or given.get("file_id") or given.get("image_url")
     if not given:
-        if needed:
-            raise JobError(f"{name}: a file, or the id of a video, is needed", "invalid_request")
         return None
     if not isinstance(given, str):
         raise JobError(f"{name}: a file, an id or an address is needed, not {given!r:.80}")
     if given.startswith(DATA):
-        return await asyncio.to_thread(_of_data, studio, name, given)
+        return await asyncio.to_thread(_of_data, studio, name, given, owner)
     if given.startswith(("http://", "https://")):
-        return await asyncio.to_thread(_of_address, studio, name, given)
+        return await asyncio.to_thread(_of_address, studio, name, given, owner)
+    if not ID.fullmatch(given):
+        raise JobError(f"{name}: {given!r:.80} is neither an id nor an address")
     return given
 
 
-def _of_data(studio: Studio, name: str, given: str) -> str:
+def _of_data(studio: Studio, name: str, given: str, owner: str) -> str:
     head, comma, coded = given.partition(",")
     if not comma or not head.endswith(";base64"):
         raise JobError(f"{name}: a data address must be base64")
     try:
-        return studio.upload(io.BytesIO(base64.b64decode(coded, validate=True)))
-    except binascii.Error:
+        content = base64.b64decode(coded, validate=True)
+    except ValueError:
         raise JobError(f"{name}: the data address is no base64") from None
+    return studio.upload(io.BytesIO(content), owner)
 
 
-def _of_address(studio: Studio, name: str, given: str) -> str:
+def _of_address(studio: Studio, name: str, given: str, owner: str) -> str:
     try:
-        download = fetch(given, max_bytes=studio.limits.upload_bytes)
+        download = fetch(given, max_bytes=studio.limits.upload_bytes, max_seconds=FETCH_SECONDS)
     except FetchError as error:
         raise JobError(f"{name}: {error}", "input_not_usable") from None
     with download.path.open("rb") as file:
-        return studio.upload(file)
+        return studio.upload(file, owner)

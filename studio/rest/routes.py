@@ -1,0 +1,31 @@
+"""What the routes have in common."""
+
+from typing import Annotated
+
+from fastapi import Depends, Header, Request
+
+from ..jobs import Job, NoJobError
+from ..service import Studio
+from .access import Owner
+
+PREFIX = "/v1/videos"
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
+
+
+def _studio(request: Request) -> Studio:
+    return request.app.state.studio
+
+
+Served = Annotated[Studio, Depends(_studio)]
+
+
+def mine(studio: Studio, video_id: str, asker: Owner) -> Job:
+    """A job that its asker may see.
+
+    Raises:
+        NoJobError: there is none.
+    """
+    job = studio.store.get(video_id)
+    if not asker.sees(job):
+        raise NoJobError(video_id)
+    return job
