@@ -85,12 +85,12 @@ def build_api(
     def nothing(request: Request, path: str) -> None:
         """Else the pages, which are mounted beside the API, would answer in their own way."""
         others = [route for route in app.router.routes if getattr(route, "endpoint", None) is not nothing]
-        methods = {
-            method for route in others if route.matches(request.scope)[0] is Match.PARTIAL
-            for method in getattr(route, "methods", None) or ()
-        }  # fmt: skip
+        methods = [
+            method for method in METHODS
+            if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in others)
+        ]  # fmt: skip
         if methods:
-            raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(sorted(methods))})
+            raise HTTPException(405, "Method Not Allowed", {"Allow": ", ".join(methods)})
         raise HTTPException(404, "there is no such address; /docs has those there are")
 
     return app

@@ -66,8 +66,11 @@ def wish_values(body: Body, model: Model, named: str | None) -> dict[str, Any]:
     """
     known = [name for name in KNOWN if name != "input_reference"] + ([] if named is None else [named])
     values = body.values
-    for name in (*values, *body.files):
-        if name not in known and not (name in body.files and named and CARD_PICTURE.fullmatch(name)):
+    files = [name for name in body.files if name != named and not (named and CARD_PICTURE.fullmatch(name))]
+    for name in (*values, *files):
+        if name in files and name in known:
+            raise JobError(f"{name}: this is no file")
+        if name not in known:
             raise JobError(
                 f"there is no parameter {name!r:.80}; there are {', '.join(known)}", "unknown_parameter"
             )
