@@ -13,12 +13,13 @@ from typing import Any
 
 from ..data.files import atomic_path
 from .claims import cancelled, claim, complete, fail, own, report
-from .jobs import Job, LostJobError
+from .jobs import Job, JobError, LostJobError
 from .making import explain, find, recover
 from .remote import PIECE, Seen, Told, read_piece
 from .shelf import Shelf
 from .store import JobStore
 from .wish import read_wish
+from .worker import ROOM, say_it_failed
 from .workers import settle
 
 LOOK = 0.1  # seconds between looks at a job that is being made
@@ -64,22 +65,23 @@ class Courier:
             MakerLostError: the job is in the queue again, or has failed.
             StoppedError: the server ends.
         """
-        job = claim(self.store, self.name)
+        try:
+            job = claim(self.store, self.name)
+        except JobError as error:  # the disk is full
+            logger.warning("%s", error)
+            self._wait(ROOM)
+            return False
         if job is None:
             return False
         try:
-            self._see_through(job)
-        except StoppedError:
-            raise
+            self._make(job)
         except MakerLostError as error:
             self.lost(str(error))
             raise
         except LostJobError as error:
             logger.warning("%s", error)
-        except _DiscardedError:
-            cancelled(self.store, job)
-        except Exception as error:
-            self._fail(job, error)
+        except JobError as error:
+            say_it_failed(self.store, job, error, self._stopped)
         finally:
             self.shelf.forget_preview(job.id)
         while not self.ask("clear"):
@@ -104,7 +106,28 @@ class Courier:
 
     def lost(self, why: str) -> None:
         """The maker is gone: what it made is tried again or fails, unless its result is here already."""
-        settle(self.store, self.shelf, lambda job: job.worker == self.name, why, blame=True)
+        while True:
+            try:
+                settle(self.store, self.shelf, lambda job: job.worker == self.name, why, blame=True)
+                return
+            except JobError as error:  # the disk is full
+                logger.warning("%s", error)
+                self._wait(ROOM)
+
+    def _make(self, job: Job) -> None:
+        """See a job through; what becomes of it is in the store then, as with `making.make`."""
+        try:
+            self._see_through(job)
+        except (StoppedError, MakerLostError, LostJobError):
+            raise
+        except _DiscardedError:
+            cancelled(self.store, job)
+        except Exception as error:
+            if recover(self.store, self.shelf, job) is None:
+                code, message = explain(error)
+                if code == "internal_error":
+                    logger.error("%s (request %s) failed", job.id, job.request_id, exc_info=error)
+                fail(self.store, job, code, message)
 
     def _see_through(self, job: Job) -> None:
         sources = self._send(job)
@@ -185,21 +208,11 @@ class Courier:
             self.shelf.write_about(folder, job, made.result)
             own(self.store, job)
 
-    def _wait(self) -> None:
-        if self._stopped.wait(LOOK):
+    def _wait(self, seconds: float = LOOK) -> None:
+        if self._stopped.wait(seconds):
             raise StoppedError
 
     def _heed(self, job: Job) -> None:
         """Raise if the job is to be gone on with no more."""
         if own(self.store, job).stop == "discard":
             raise _DiscardedError
-
-    def _fail(self, job: Job, error: Exception) -> None:
-        try:
-            if recover(self.store, self.shelf, job) is None:
-                code, message = explain(error)
-                if code == "internal_error":
-                    logger.error("%s (request %s) failed", job.id, job.request_id, exc_info=error)
-                fail(self.store, job, code, message)
-        except LostJobError as lost:
-            logger.warning("%s", lost)

@@ -48,12 +48,12 @@ def work(
         except LostJobError as error:
             logger.warning("%s", error)
         except JobError as error:
-            _say_it_failed(store, job, error, stopped)
+            say_it_failed(store, job, error, stopped)
         logger.info("%s: %.1f s", job.id, time.monotonic() - begin)
 
 
-def _say_it_failed(store: JobStore, job: Job, why: JobError, stopped: threading.Event) -> None:
-    """As soon as there is room to write that down."""
+def say_it_failed(store: JobStore, job: Job, why: JobError, stopped: threading.Event) -> None:
+    """Let a job fail as soon as there is room to write that down."""
     logger.warning("%s: %s", job.id, why)
     while not stopped.wait(ROOM):
         try:
