@@ -155,6 +155,7 @@ class Shelf:
     def forget_preview(self, job_id: str) -> None:
         """It is made, or will not be."""
         self.preview(job_id).unlink(missing_ok=True)
+        self.growing(job_id).unlink(missing_ok=True)  # who is reading it reads on
 
     def remove_result(self, job_id: str) -> None:
         """Delete a result's files for ever."""
