@@ -15,7 +15,7 @@ from .jobs import Job
 from .making import wish_of
 from .model import KINEMA, NAME, Model
 from .rest.objects import KNOWN
-from .wish import Wish, run_wish
+from .wish import NEEDS, Wish, run_wish
 
 ROUTES = {"generate": "", "extend": "/extensions", "remix": "/edits"}  # tasks that the REST API takes
 ASKED = {"image": "input_reference", "video": "video"}  # a wish's names to the REST API's
@@ -160,6 +160,8 @@ class _Recorder:
         return _Call("", given, named)
 
     def __getattr__(self, method: str) -> Callable[..., _Call]:
+        if method not in NEEDS:
+            raise AttributeError(method)
         return lambda *given, **named: _Call(f".{method}", given, named)
 
 
