@@ -81,7 +81,7 @@ class Courier:
         except LostJobError as error:
             logger.warning("%s", error)
         except JobError as error:
-            say_it_failed(self.store, job, error, self._stopped)
+            say_it_failed(self.store, self.shelf, job, error, self._stopped)
         finally:
             self.shelf.forget_preview(job.id)
         while not self.ask("clear"):

@@ -16,7 +16,7 @@ from typing import Any
 from .claims import claim, fail
 from .finishing import PLAIN, Finish, add_arguments, finish_of
 from .jobs import Job, JobError, LostJobError
-from .making import make
+from .making import make, recover
 from .shelf import Shelf
 from .store import JobStore
 
@@ -48,16 +48,17 @@ def work(
         except LostJobError as error:
             logger.warning("%s", error)
         except JobError as error:
-            say_it_failed(store, job, error, stopped)
+            say_it_failed(store, shelf, job, error, stopped)
         logger.info("%s: %.1f s", job.id, time.monotonic() - begin)
 
 
-def say_it_failed(store: JobStore, job: Job, why: JobError, stopped: threading.Event) -> None:
-    """Let a job fail as soon as there is room to write that down."""
+def say_it_failed(store: JobStore, shelf: Shelf, job: Job, why: JobError, stopped: threading.Event) -> None:
+    """Let a job fail as soon as there is room to write that down; if its result is there it is complete."""
     logger.warning("%s: %s", job.id, why)
     while not stopped.wait(ROOM):
         try:
-            fail(store, job, why.code, str(why))
+            if recover(store, shelf, job) is None:
+                fail(store, job, why.code, str(why))
         except LostJobError:
             return
         except JobError:
