@@ -1,29 +1,24 @@
 """The REST API as its users meet it: the real `openai` client over a real socket, a real worker behind it."""
 
-import contextlib
 import io
 import json
-import socket
-import threading
-import time
+import sys
+from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-import uvicorn
 from PIL import Image
 
 from kinema import write_video
 from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
-from kinema.studio.model import read_model
 from kinema.studio.rest.access import Access
-from kinema.studio.rest.api import build_api
 from kinema.studio.rest.bodies import unbracketed
-from kinema.studio.service import Limits, Studio
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.worker import work
+from kinema.studio.service import Limits
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rest_server import served
 
 openai = pytest.importorskip("openai")
 
@@ -33,34 +28,6 @@ pytestmark = [
 ]
 CAR = "a red car drives to the left"
 FAST = {"num_inference_steps": 2, "seed": 7}
-
-
-@contextlib.contextmanager
-def served(folder, model, *, pipe=None, access=None, limits=None, prompt_filter=lambda text: None):
-    """A server on a free port; with a pipeline, a thread that makes what is asked for."""
-    shelf = Shelf(folder)
-    studio = Studio(JobStore(shelf.database), shelf, read_model(str(model)), limits, prompt_filter)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    app = build_api(studio, access or Access())
-    server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error"))
-    stopped = threading.Event()
-    threads = [threading.Thread(target=server.run)]
-    if pipe is not None:
-        threads.append(threading.Thread(target=work, args=(JobStore(shelf.database), shelf, pipe, "w", stopped)))
-    for thread in threads:
-        thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    try:
-        yield f"http://127.0.0.1:{port}", studio
-    finally:
-        server.should_exit = True
-        stopped.set()
-        for thread in threads:
-            thread.join()
-        studio.close()
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,182 @@
+"""What the API takes: bodies of every kind, files once, and never too much; a real server, nothing is made."""
+
+import io
+import json
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from PIL import Image
+
+from kinema.studio.rest.access import Access
+from kinema.studio.service import Limits
+
+sys.path.insert(0, str(Path(__file__).parent))
+from rest_server import served
+
+openai = pytest.importorskip("openai")
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+CAR = "a red car drives to the left"
+LIMITS = Limits(upload_bytes=200_000, waiting=500)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, tiny_model):
+    with served(tmp_path_factory.mktemp("studio"), tiny_model, limits=LIMITS) as (url, studio):
+        yield url, studio
+
+
+@pytest.fixture
+def client(server):
+    with openai.OpenAI(base_url=f"{server[0]}/v1", api_key="none", max_retries=0) as client:
+        yield client
+
+
+def picture(color):
+    file = io.BytesIO()
+    Image.new("RGB", (32, 32), color).save(file, format="PNG")
+    return file.getvalue()
+
+
+def uploads(studio):
+    return sorted(path.name for path in (studio.shelf.folder / "uploads").iterdir())
+
+
+def test_a_repeated_call_with_a_file_is_the_same_call(server, client):
+    _, studio = server
+    again = {"extra_headers": {"Idempotency-Key": "once"}}
+    before = uploads(studio)
+    videos = [
+        client.videos.create(prompt=CAR, input_reference=(name, picture("red")), **again)
+        for name in ("a.png", "b.png")
+    ]
+    assert videos[0].id == videos[1].id and len(uploads(studio)) == len(before) + 1
+    with pytest.raises(openai.ConflictError, match="another request"):
+        client.videos.create(prompt=CAR, input_reference=("a.png", picture("blue")), **again)
+    other = client.videos.create(prompt=CAR, input_reference=("a.png", picture("red")))
+    assert (
+        other.id != videos[0].id and len(uploads(studio)) == len(before) + 2
+    )  # the blue one, until it is cleaned
+    studio.upload(io.BytesIO(picture("red")), "somebody else")
+    assert len(uploads(studio)) == len(before) + 3  # nobody learns what others gave
+
+
+def test_storyboards_come_as_the_client_writes_them_as_json_and_with_pictures(server, client):
+    url, studio = server
+    cards = [{"at": 0, "text": "a red ball"}, {"at": 2, "text": "a blue cube"}]
+    told = [{"at": 0.0, "text": "a red ball"}, {"at": 2.0, "text": "a blue cube"}]
+    video = client.videos.create(prompt="", extra_body={"storyboard": cards})
+    assert studio.store.get(video.id).request["storyboard"] == told
+    assert video.prompt == "a red ball | a blue cube"
+    asked = httpx.post(f"{url}/v1/videos", data={"storyboard": json.dumps(cards)})
+    assert studio.store.get(asked.json()["id"]).request["storyboard"] == told
+    fields = {f"storyboard[{n}][{name}]": value for n, card in enumerate(cards) for name, value in card.items()}
+    files = {"storyboard[1][image]": ("x", picture("blue"))}
+    asked = httpx.post(f"{url}/v1/videos", data=fields, files=files)
+    kept = studio.store.get(asked.json()["id"]).request["storyboard"]
+    assert "image" not in kept[0] and studio.shelf.upload(kept[1]["image"]).is_file()
+    lost = httpx.post(f"{url}/v1/videos", data=fields, files={"storyboard[2][image]": ("x", picture("blue"))})
+    assert lost.status_code == 400 and "card 2" in lost.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "code", "param"),
+    [
+        ({"content": b"[" * 200_000}, 400, "invalid_request", None),
+        ({"content": b"[]"}, 400, "invalid_request", None),
+        ({"content": b'{"prompt": "\\ud800"}'}, 400, "invalid_request", "prompt"),
+        ({"content": b'{"prompt": "a", "seconds": NaN}'}, 400, "invalid_request", "seconds"),
+        ({"content": b'{"prompt": "a", "storyboard": {"a": 1}}'}, 400, "invalid_request", "storyboard"),
+        ({"content": b'{"prompt": "a", "storyboard": "{"}'}, 400, "invalid_request", "storyboard"),
+        ({"content": b'{"prompt": "a", "size": "1e9x1"}'}, 400, "invalid_request", "size"),
+        ({"content": b'{"prompt": "a", "video": "x"}'}, 400, "unknown_parameter", None),
+        ({"content": b'{"prompt": "a", "videotape": "x"}'}, 400, "unknown_parameter", None),
+        ({"content": b'{"prompt": "a", "input_reference": "/etc/passwd"}'}, 400, "invalid_request",
+         "input_reference"),
+        ({"content": b'{"prompt": "a", "input_reference": {"image_url": "file:///etc/passwd"}}'}, 400,
+         "invalid_request", "input_reference"),
+        ({"content": b'{"prompt": "a", "input_reference": {"image_url": "http://169.254.169.254/"}}'}, 400,
+         "input_not_usable", "input_reference"),
+        ({"content": b'{"prompt": "a", "input_reference": "data:image/png;base64,?"}'}, 400, "invalid_request",
+         "input_reference"),
+        ({"content": json.dumps({"prompt": "a", "input_reference": "upload_" + 32 * "0"}).encode()}, 404,
+         "not_found", None),
+        ({"content": json.dumps({"prompt": "x" * 1_000_000}).encode()}, 413, "too_large", None),
+        ({"content": b"x" * 1_300_000}, 413, "too_large", None),
+        ({"content": b"prompt=a", "headers": {"Content-Type": "text/plain"}}, 415, "unsupported_media_type", None),
+        ({"data": {"a[": "x"}}, 400, "invalid_request", None),
+        ({"data": {"a[][b][]": "x"}}, 400, "invalid_request", None),
+        ({"files": {"prompt": ("a.txt", b"a")}}, 400, "invalid_request", "prompt"),
+        ({"files": {"sound": ("a.wav", b"a")}}, 400, "unknown_parameter", None),
+        ({"files": {"input_reference": ("a", b"x" * 200_001)}}, 413, "too_large", None),
+        ({"json": {"prompt": "a"}, "headers": {"Idempotency-Key": "x" * 256}}, 400, "invalid_request",
+         "Idempotency-Key"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_taken_is_said(server, sent, status, code, param):
+    headers = {"Content-Type": "application/json"} if "content" in sent else {}
+    answer = httpx.post(f"{server[0]}/v1/videos", **sent | {"headers": headers | sent.get("headers", {})})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (status, code, param), error
+    assert set(error) == {"message", "type", "param", "code"} and len(error["message"]) < 600
+    assert answer.headers["x-request-id"].startswith("req_")
+
+
+def test_a_body_whose_size_nobody_told_is_stopped_all_the_same(server):
+    def parts():
+        yield b'--a\r\nContent-Disposition: form-data; name="input_reference"; filename="a"\r\n\r\n'
+        for _ in range(300):
+            yield b"x" * 10_000
+
+    headers = {"Content-Type": "multipart/form-data; boundary=a"}
+    answer = httpx.post(f"{server[0]}/v1/videos", content=parts(), headers=headers)
+    assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [
+        ("GET", "/v1/nothing", ""), ("GET", "/v1/videos/x/y", ""), ("GET", "/v1/videos/..%2fx/content", ""),
+        ("PUT", "/v1/videos", "GET, POST"), ("DELETE", "/v1/videos/x/content", "GET, HEAD"),
+        ("POST", "/v1/models", "GET"), ("PATCH", "/v1/videos/x", "GET, DELETE"),
+    ],
+)  # fmt: skip
+def test_addresses_that_are_not_there_have_the_same_errors(server, method, path, allowed):
+    answer = httpx.request(method, server[0] + path)
+    code = "method_not_allowed" if allowed else "not_found"
+    assert answer.json()["error"]["code"] == code and answer.status_code == (405 if allowed else 404)
+    assert answer.headers.get("allow", "") == allowed
+
+
+def test_one_key_cannot_fill_the_queue(tmp_path, tiny_model):
+    limits = Limits(waiting=5, waiting_each=2)
+    with served(tmp_path / "s", tiny_model, access=Access(["one", "two", "three"]), limits=limits) as (url, _):
+
+        def ask(key):
+            return httpx.post(f"{url}/v1/videos", json={"prompt": CAR}, headers={"Authorization": f"Bearer {key}"})
+
+        for key in ("one", "two"):
+            answers = [ask(key) for _ in range(3)]
+            assert [answer.status_code for answer in answers] == [200, 200, 429]
+            assert answers[2].json()["error"]["code"] == "queue_full" and int(answers[2].headers["retry-after"])
+        assert [ask("three").status_code for _ in range(2)] == [200, 429]
+
+
+def test_an_error_that_nobody_expected_is_in_the_log_by_its_id(server, monkeypatch, caplog):
+    url, studio = server
+    monkeypatch.setattr(studio.store, "page", lambda **_: 1 / 0)
+    answer = httpx.get(f"{url}/v1/videos")
+    error = answer.json()["error"]
+    assert answer.status_code == 500 and error["code"] == "internal_error"
+    request_id = answer.headers["x-request-id"]
+    assert request_id in error["message"] and "ZeroDivision" not in answer.text
+    end = time.monotonic() + 5
+    while request_id not in caplog.text:
+        assert time.monotonic() < end
+        time.sleep(0.01)
