@@ -1,12 +1,260 @@
-"""edit."""
+"""Editing a video: a way to do it, its few settings, and one button. The result can be edited again."""
 
-from typing import TYPE_CHECKING
+import html
+from typing import Any
 
-from .shared import Shared
+import gradio as gr
 
-if TYPE_CHECKING:
-    import gradio as gr
+from .. import editing
+from ..editing import EDITS, Source
+from ..jobs import JobError, NoJobError
+from . import estimating
+from .choosing import build_chooser, taken
+from .mask import box_of, build_painter, mask_file, painting
+from .shared import Shared, said
+from .watching import build_watching
+
+QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+PAINT, BOX = "Paint it", "A box in numbers"
+NOTHING = '<p class="edit-empty">Choose a video below, upload one, or press “Edit this” beside any result.</p>'
+CSS = """<style>
+.edit-source video, .edit-source img {width: 100%; max-height: 45vh; object-fit: contain; display: block;
+  background: var(--neutral-900); border-radius: var(--radius-lg)}
+.edit-empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 2rem 1rem;
+  text-align: center; margin: 0}
+.edit-off {color: var(--body-text-color-subdued); font-size: var(--text-sm)}
+</style>"""
 
 
-def build_edit(shared: Shared, page: "gr.Blocks") -> None:
-    """Being written."""
+def build_edit(shared: Shared, page: gr.Blocks) -> None:
+    """The screen."""
+    model, offered = shared.studio.model, editing.offered(shared.studio.model)
+    if not offered:
+        gr.HTML(_lacking(shared), elem_id="edit-off")
+        return
+    first = next(iter(offered))
+    kept = gr.BrowserState("", storage_key="kinema-edited", secret="kinema")
+    other = gr.State("")
+    gr.HTML(CSS)
+    with gr.Row(equal_height=False):
+        with gr.Column(min_width=300):
+            gr.Markdown("## What to edit")
+            shown = gr.HTML(NOTHING, elem_id="edit-source", elem_classes="edit-source")
+            with gr.Accordion("Choose a video", open=True, elem_id="edit-choose") as choose:
+                picker, upload = build_chooser(shared, "edit-")
+            gr.Markdown("## What to do")
+            task = gr.Radio(
+                [(edit.words, name) for name, edit in offered.items()], value=first, label="Way to edit",
+                elem_id="edit-task",
+            )  # fmt: skip
+            about = gr.HTML(_about(first), elem_id="edit-about")
+            gr.HTML(_lacking(shared), elem_id="edit-off", visible=bool(editing.lacking(model)))
+            with gr.Column(visible="other" in offered[first].needs) as other_part:
+                other_shown = gr.HTML('<p class="edit-empty">No second video is chosen.</p>', elem_id="edit-other",
+                                      elem_classes="edit-source")  # fmt: skip
+                other_picker, other_upload = build_chooser(shared, "edit-other-")
+            seconds = gr.Slider(
+                model.frame_step / model.fps, min(model.max_seconds, 20.0), 1.0, step=model.frame_step / model.fps,
+                label="Seconds that are added", elem_id="edit-seconds", visible="seconds" in offered[first].needs,
+            )  # fmt: skip
+            strength = gr.Slider(
+                0, 1, editing.FREE, step=0.05, label="Freedom", elem_id="edit-strength",
+                info="0 keeps the video as it is, 1 leaves nothing of it",
+                visible="strength" in offered[first].needs,
+            )  # fmt: skip
+            aspect = gr.Dropdown(
+                list(editing.ASPECTS), value="16:9", label="New shape (width to height)", elem_id="edit-aspect",
+                visible="aspect" in offered[first].needs,
+            )  # fmt: skip
+            with gr.Column(visible="mask" in offered[first].needs) as mask_part:
+                way = gr.Radio(
+                    [PAINT, BOX], value=PAINT, label="How to mark what changes", elem_id="edit-mask-way"
+                )
+                at = gr.Slider(0, 1, 0, step=0.1, label="Frame to mark on (seconds)", elem_id="edit-mask-at")
+                painter, mask = build_painter("edit-mask")
+                with gr.Row(visible=False) as box_part:
+                    box = [
+                        gr.Number(value, label=f"{name} (%)", minimum=0, maximum=100, min_width=110,
+                                  elem_id=f"edit-box-{name.lower()}")
+                        for name, value in (("Left", 25), ("Top", 25), ("Right", 75), ("Bottom", 75))
+                    ]  # fmt: skip
+            prompt = gr.Textbox(
+                label="Prompt", lines=2, elem_id="edit-prompt", info="What is seen in what is made"
+            )
+            with gr.Accordion("More", open=False):
+                steps = gr.Radio(
+                    [(f"{name.capitalize()} ({count} steps)", count) for name, count in model.drafts.items()],
+                    value=model.steps, label="Quality", elem_id="edit-quality",
+                )  # fmt: skip
+                seed = gr.Number(None, label="Seed (empty: a new one each time)", precision=0, minimum=0,
+                                 elem_id="edit-seed")  # fmt: skip
+            estimate = gr.HTML(elem_id="edit-estimate")
+            make = gr.Button("Make it", variant="primary", elem_id="edit-make")
+        with gr.Column(min_width=300):
+            gr.Markdown("## What comes of it")
+            build_watching(shared, page, "edit-")
+
+    def source_of(source_id: str, request: gr.Request) -> Source | None:
+        """None: there is none (any more)."""
+        try:
+            if source_id.startswith("video_"):
+                job = shared.job(source_id, request)
+                return None if job is None else editing.source_of(shared.studio, job)
+            return editing.source_of_upload(shared.studio, source_id) if source_id else None
+        except NoJobError:
+            return None
+
+    def show(source_id: str, request: gr.Request) -> list[Any]:
+        """All that depends on the source."""
+        with said():
+            source = source_of(source_id, request)
+            if source is None:
+                return ["", NOTHING, {"chosen": ""}, gr.Accordion(open=True), *[gr.skip()] * 5, {}]
+            still = editing.frame_of(shared.studio, source, 0.0)
+        step, shapes = editing.step(model, source), editing.aspects(source)
+        last = max(step, round((source.seconds or 0.0) - 1 / (source.fps or model.fps), 2))
+        return [
+            source.id,
+            _player(source, "edit-player"),
+            {"chosen": source.id},
+            gr.Accordion(open=False),
+            source.prompt,
+            gr.Slider(minimum=step, step=step, value=editing.fitting(1.0, model, source),
+                      info=f"In steps of {step:.3g} s"),
+            gr.Dropdown(choices=shapes, value=shapes[0]),
+            gr.Slider(maximum=last, value=0, visible=source.fps is not None),
+            "",
+            painting(still.png, source.width, source.height),
+        ]  # fmt: skip
+
+    parts = [kept, shown, picker, choose, prompt, seconds, aspect, at, mask, painter]
+
+    def handed(source: tuple[str, int], request: gr.Request) -> list[Any]:
+        return show(source[0], request)
+
+    def picked(event: gr.EventData, request: gr.Request) -> list[Any]:
+        return show(str(event.id), request)
+
+    def uploaded(path: str, request: gr.Request) -> list[Any]:
+        return show(taken(shared, path, request), request)
+
+    def came_back(kept_id: str, request: gr.Request) -> list[Any]:
+        try:
+            return show(kept_id, request)
+        except gr.Error:  # what was edited last cannot be read any more
+            return show("", request)
+
+    def second(source_id: str, request: gr.Request) -> list[Any]:
+        with said():
+            source = source_of(source_id, request)
+        if source is None:
+            raise gr.Error("This video was deleted.", print_exception=False)
+        return [source.id, _player(source, "edit-other-player"), {"chosen": source.id}]
+
+    def second_picked(event: gr.EventData, request: gr.Request) -> list[Any]:
+        return second(str(event.id), request)
+
+    def second_uploaded(path: str, request: gr.Request) -> list[Any]:
+        return second(taken(shared, path, request), request)
+
+    def chosen(name: str) -> list[Any]:
+        needs = EDITS[name].needs
+        return [_about(name), *(gr.update(visible=each in needs)
+                                for each in ("other", "seconds", "strength", "aspect", "mask"))]  # fmt: skip
+
+    def mark(
+        way: str, at: float, kept_id: str, left: Any, top: Any, right: Any, bottom: Any, request: gr.Request
+    ) -> list[Any]:
+        """The frame that is painted on, or the box on it."""
+        with said():
+            source = source_of(kept_id, request)
+            if source is None:
+                return [gr.skip(), gr.update(visible=way == BOX)]
+            still = editing.frame_of(shared.studio, source, float(at or 0.0))
+        corners = None
+        if way == BOX:
+            try:
+                corners = box_of(*(float(side or 0) for side in (left, top, right, bottom)))
+            except JobError:  # while it is typed; asking for the video says what is wrong
+                corners = (0.0, 0.0, 0.0, 0.0)
+        return [painting(still.png, source.width, source.height, corners), gr.update(visible=way == BOX)]
+
+    def told(name: str, kept_id: str, seconds: float, steps: int, request: gr.Request) -> str:
+        with said():
+            source = source_of(kept_id, request)
+            if source is None:
+                return ""
+            values = editing.values_of(
+                name, model, source, {"seconds": seconds, "steps": steps, "other": source.id, "aspect": "16:9"}
+            )
+        return estimating.line(shared, editing.comes_to(values, source))[0]
+
+    def ask(
+        name: str, kept_id: str, other_id: str, text: str, seconds: float, strength: float, aspect: str,
+        steps: int, seed: int | None, way: str, mask: str, left: Any, top: Any, right: Any, bottom: Any,
+        request: gr.Request,
+    ) -> str:  # fmt: skip
+        with said():
+            source = source_of(kept_id, request)
+            if source is None:
+                raise JobError("choose a video first")
+            given: dict[str, Any] = {
+                "prompt": text, "seconds": seconds, "strength": strength, "other": other_id, "aspect": aspect,
+                "seed": seed, "steps": None if steps == model.steps else steps,
+            }  # fmt: skip
+            if "mask" in EDITS[name].needs:
+                if way == BOX:
+                    given["boxes"] = {0.0: box_of(*(float(side or 0) for side in (left, top, right, bottom)))}
+                else:
+                    given["mask"] = shared.studio.upload(mask_file(mask))
+            values = editing.values_of(name, model, source, given)
+        parent = source.id if source.id.startswith("video_") else None
+        return shared.submit(values, request, parent=parent).id
+
+    sized = [task, kept, seconds, steps]
+    for event, handler, given in (
+        (shared.source.change, handed, shared.source),
+        (picker.act, picked, None),
+        (upload.upload, uploaded, upload),
+        (page.load, came_back, kept),
+    ):
+        event(handler, given, parts, **QUIET).then(told, sized, estimate, **QUIET)
+    others = [other, other_shown, other_picker]
+    other_picker.act(second_picked, None, others, **QUIET)
+    other_upload.upload(second_uploaded, other_upload, others, **QUIET)
+    task.change(chosen, task, [about, other_part, seconds, strength, aspect, mask_part], **QUIET)
+    gr.on([task.change, seconds.change, steps.change], told, sized, estimate, **QUIET)
+    gr.on(
+        [way.change, at.change, *(side.change for side in box)], mark, [way, at, kept, *box], [painter, box_part],
+        **QUIET,
+    )  # fmt: skip
+    make.click(
+        ask,
+        [task, kept, other, prompt, seconds, strength, aspect, steps, seed, way, mask, *box],
+        shared.followed,
+        **QUIET,
+    )
+
+
+def _player(source: Source, elem_id: str) -> str:
+    name = html.escape(source.prompt[:100] or "The uploaded file")
+    if source.fps is None:
+        screen = f'<img id="{elem_id}" src="{source.url}" alt="{name}">'
+    else:
+        screen = (
+            f'<video id="{elem_id}" src="{source.url}" poster="{source.poster}" controls loop muted playsinline '
+            f'preload="metadata" aria-label="{name}"></video>'
+        )
+    return f"{screen}<p><strong>{name}</strong><br>{source.words}</p>"
+
+
+def _about(name: str) -> str:
+    return f"<p>{EDITS[name].about}</p>"
+
+
+def _lacking(shared: Shared) -> str:
+    lines = "".join(
+        f'<li aria-disabled="true"><s>{html.escape(words)}</s>: {html.escape(why)}</li>'
+        for words, why in editing.lacking(shared.studio.model)
+    )
+    return f'<div class="edit-off"><p>Not with this model:</p><ul>{lines}</ul></div>' if lines else ""
