@@ -49,7 +49,7 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
             with gr.Row():
                 parts["aspect"] = gr.Dropdown(
                     [(f"{name} ({each[0]} × {each[1]})", size_key(*each)) for name, *each in model.aspects],
-                    value=size_key(model.width, model.height), label="Shape", elem_id="aspect", min_width=140,
+                    value=size_key(model.width, model.height), label="Shape", elem_id="aspect", min_width=200,
                 )  # fmt: skip
                 step = model.frame_step / model.fps
                 parts["seconds"] = gr.Slider(
@@ -104,10 +104,10 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
     stop_editing.click(lambda: _mode(""), None, mode, **QUIET)
 
     def estimated(*values: Any) -> list[Any]:
-        given = dict(zip(NAMES, values, strict=True)) | WITHOUT_FILES
+        given: dict[str, Any] = {**dict(zip(NAMES, values, strict=True)), **WITHOUT_FILES}
         given["prompt"] = given["prompt"] or "anything"
-        text, fits = estimating.line(shared, wish_values(model, given, lambda path: path))
-        words = f"Use what fits: {estimating.words(shared, {'prompt': 'anything', **fits})}" if fits else ""
+        text, fits, other = estimating.line(shared, wish_values(model, given, str))
+        words = f"Use what fits: {other}" if fits else ""
         return [f'<div role="status" aria-live="polite">{text}</div>', fits, gr.Button(words, visible=bool(fits))]
 
     weigh = [parts[name] for name in WEIGH]
@@ -125,8 +125,8 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
         return [found[name] for name in NAMES]
 
     def apply(fits: dict[str, Any], *values: Any) -> list[Any]:
-        given = dict(zip(NAMES, values, strict=True))
-        kept = wish_values(model, given | WITHOUT_FILES, str)
+        given: dict[str, Any] = {**dict(zip(NAMES, values, strict=True)), **WITHOUT_FILES}
+        kept = wish_values(model, given, str)
         kept = {name: value for name, value in kept.items() if name not in ("seconds", "num_frames")}
         found = dict(zip(NAMES, fill(kept | fits), strict=True))
         return [found[name] if name in ("aspect", "seconds", "steps", "quality") else gr.skip() for name in NAMES]

@@ -8,26 +8,23 @@ from ..model import Model
 from .form import KEYFRAMES, NONE, OWN, SCHEDULES, STRENGTH, styles
 
 
-class Picture(gr.Image):
-    """A picture that is given. It is not opened here: only a killable process looks into what strangers give."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> str | None:
-        """Its path."""
-        return None if payload is None else payload.path
+def picture(**options: Any) -> gr.Image:
+    """A picture to give. It is not opened here: only a killable process looks into what strangers give."""
+    part = gr.Image(sources=["upload", "clipboard"], type="filepath", buttons=[], **options)
+    part.preprocess = lambda payload: None if payload is None else payload.path
+    return part
 
 
-def note(model: Model, *names: str) -> dict[str, Any]:
+def note(model: Model, *names: str, told: str | None = None) -> dict[str, Any]:
     """What a control says of an option that the model lacks: it is shown, off, and the reason beside it."""
     why = next((model.off[name] for name in names if name in model.off), None)
-    return {} if why is None else {"info": f"Off: {why}", "interactive": False}
+    return {"info": told} if why is None else {"info": f"Off: {why}", "interactive": False}
 
 
 def _label(model: Model, words: str, *names: str) -> dict[str, Any]:
     """The same for what has a label only."""
-    off = note(model, *names)
-    return {"label": f"{words}. {off['info']}" if off else words, "interactive": not off}
+    off = note(model, *names)["info"]
+    return {"label": f"{words}. {off}" if off else words, "interactive": not off}
 
 
 def build_more(model: Model, parts: dict[str, Any]) -> None:
@@ -41,18 +38,17 @@ def build_more(model: Model, parts: dict[str, Any]) -> None:
         label="What to avoid", lines=1, max_lines=4, max_length=4000, elem_id="negative-prompt",
         **note(model, "negative_prompt"),
     )  # fmt: skip
-    parts["image"] = Picture(
-        **_label(model, "First picture", "image"), sources=["upload", "clipboard"], type="filepath", height=180,
-        buttons=[], elem_id="image",
+    parts["image"] = picture(
+        **_label(model, "First picture", "image"), height=180, elem_id="image",
     )  # fmt: skip
     with gr.Accordion("Keyframes: pictures at certain seconds", open=False, elem_id="keyframes"):
         for number in KEYFRAMES:
-            parts[f"keyframe_{number}"] = Picture(
-                **_label(model, f"Keyframe {number}", "keyframes"), sources=["upload", "clipboard"],
-                type="filepath", height=160, buttons=[], elem_id=f"keyframe-{number}",
+            parts[f"keyframe_{number}"] = picture(
+                **_label(model, f"Keyframe {number}", "keyframes"), height=160, elem_id=f"keyframe-{number}",
             )  # fmt: skip
             parts[f"at_{number}"] = gr.Number(
-                None, label=f"Keyframe {number} is at second", minimum=0, elem_id=f"keyframe-{number}-at",
+                None, label=f"Keyframe {number} is at second", placeholder="0", minimum=0,
+                elem_id=f"keyframe-{number}-at",
                 **note(model, "keyframes"),
             )  # fmt: skip
     with gr.Accordion("Video guide: make another one of a video", open=False, elem_id="guide-part"):
@@ -65,14 +61,22 @@ def build_more(model: Model, parts: dict[str, Any]) -> None:
         )
         parts["strength"] = gr.Slider(
             0, 1, STRENGTH, step=0.05, label="How much may change", elem_id="strength",
-            **({"info": "0 keeps the video, 1 makes a new one"} | note(model, "remix")),
+            **note(model, "remix", told="0 keeps the video, 1 makes a new one"),
         )  # fmt: skip
 
 
 def build_expert(model: Model, parts: dict[str, Any]) -> None:
     """Numbers; each begins at the model's own."""
     with gr.Row():
-        parts["seed"] = gr.Number(None, label="Seed", precision=0, minimum=0, elem_id="seed", min_width=120)
+        parts["seed"] = gr.Number(
+            None,
+            label="Seed",
+            precision=0,
+            placeholder="a new one each time",
+            minimum=0,
+            elem_id="seed",
+            min_width=120,
+        )
         parts["lock"] = gr.Checkbox(
             False, label="Lock the seed", info="Else each video has a new one", elem_id="lock-seed", min_width=120
         )
@@ -83,12 +87,12 @@ def build_expert(model: Model, parts: dict[str, Any]) -> None:
     parts["guidance_scale"] = gr.Slider(
         1, max(15.0, model.guidance_scale), model.guidance_scale, step=0.1, label="Guidance",
         elem_id="guidance-scale",
-        **({"info": "How closely it follows the prompt"} | note(model, "guidance_scale")),
+        **note(model, "guidance_scale", told="How closely it follows the prompt"),
     )  # fmt: skip
     parts["fps"] = gr.Slider(
         1, max(60.0, model.fps), model.fps, step=1, label="Frames a second", elem_id="fps", **note(model, "fps")
     )
     parts["schedule"] = gr.Dropdown(
         list(SCHEDULES), value=OWN, label="Sampler", elem_id="sampler",
-        **({"info": "In which order the frames lose their noise"} | note(model, "schedule", "sampler")),
+        **note(model, "schedule", "sampler", told="In which order the frames lose their noise"),
     )  # fmt: skip

@@ -5,6 +5,7 @@ import uuid
 from typing import Any
 
 import gradio as gr
+from gradio.events import api
 
 from ..jobs import Job, JobError
 from ..rest.objects import video_object
@@ -18,7 +19,7 @@ def build_endpoints(shared: Shared) -> None:
     studio = shared.studio
 
     def told(job: Job) -> dict[str, Any]:
-        video = video_object(job, studio.model)
+        video = video_object(job, studio)
         return video | ({"url": media_url(job)} if job.status == "completed" else {})
 
     def mine(video_id: str, request: gr.Request) -> Job:
@@ -62,6 +63,6 @@ def build_endpoints(shared: Shared) -> None:
         """Stop a video within its next step; with `keep` the frames stay as they are by then."""
         return told(studio.store.stop(mine(video_id, request).id, "keep" if keep else "discard"))
 
-    gr.api(generate, api_name="generate", concurrency_limit=None)
-    gr.api(status, api_name="status", queue=False)
-    gr.api(cancel, api_name="cancel", queue=False)
+    api(generate, api_name="generate", concurrency_limit=None)
+    api(status, api_name="status", queue=False)
+    api(cancel, api_name="cancel", queue=False)

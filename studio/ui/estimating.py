@@ -4,13 +4,13 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from .. import estimate as estimates
+from ..estimate import after_failing, difference, estimate, gigabytes
 from ..jobs import JobError
-from ..wish import Wish, read_wish
+from ..wish import read_wish
 from .live import about
 from .shared import Shared
 
-SIZES = ("width", "height", "seconds", "num_frames", "num_inference_steps")  # what is made smaller to fit
+SIZES = ("width", "height", "seconds", "num_frames")  # what is made smaller to fit
 
 
 def words(shared: Shared, values: Mapping[str, Any]) -> str:
@@ -21,48 +21,33 @@ def words(shared: Shared, values: Mapping[str, Any]) -> str:
     return f"{model.frames(wish)} frames of {width} × {height}, {steps} steps"
 
 
-def fitting(shared: Shared, values: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The nearest to a wish that fits the memory; None: it fits, or nothing does."""
-    estimate = _estimate(shared, read_wish(values))
-    if estimate is None or estimate.fits or estimate.nearest is None:
+def fitting(shared: Shared, values: Mapping[str, Any]) -> tuple[dict[str, Any], str] | None:
+    """(the nearest to a wish that had too little memory, what is other in it); None: none is known."""
+    wish, model = read_wish(values), shared.studio.model
+    nearest = estimate(shared.studio, wish).nearest or after_failing(model, wish)
+    if nearest is None:
         return None
-    return estimate.nearest.model_dump(mode="json", exclude_defaults=True)
+    return nearest.model_dump(mode="json", exclude_defaults=True), difference(model, wish, nearest)
 
 
-def line(shared: Shared, values: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(what a wish comes to, as HTML; the sizes that fit instead, {} if it fits)."""
+def line(shared: Shared, values: Mapping[str, Any]) -> tuple[str, dict[str, Any], str]:
+    """(what a wish comes to, as HTML; sizes that fit if it does not; what is other in them)."""
+    model = shared.studio.model
     try:
         wish = read_wish(values)
-        shared.studio.model.check(wish)
+        model.check(wish)
     except JobError as error:
-        return f'<p class="problem">{html.escape(str(error))}</p>', {}
+        return f'<p class="problem">{html.escape(str(error))}</p>', {}, ""
+    found = estimate(shared.studio, wish)
     told = [words(shared, values)]
-    estimate = _estimate(shared, wish)
-    seconds = (
-        estimates.seconds_for(shared.studio.store, shared.studio.model, wish)
-        if estimate is None
-        else estimate.seconds
-    )
-    told.append(
-        f"{about(seconds)} here" if seconds is not None else "no time known yet: none like it was made here"
-    )
-    if estimate is not None and estimate.bytes is not None:
-        told.append(f"{_gigabytes(estimate.bytes)} of memory")
+    told.append(f"{about(found.seconds)} here" if found.seconds is not None else "the first of its kind here")
+    if found.bytes is not None:
+        told.append(f"{gigabytes(found.bytes)} of memory")
     text = f"<p>{html.escape(' · '.join(told))}</p>"
-    if estimate is None or estimate.fits:
-        return text, {}
-    smaller = {} if estimate.nearest is None else {
-        name: value for name, value in estimate.nearest.model_dump().items() if name in SIZES and value is not None
-    }  # fmt: skip
-    why = html.escape(estimate.why or "it needs more memory than there is")
-    return text + f'<p class="problem">✕ It will not fit: {why}</p>', smaller
-
-
-def _estimate(shared: Shared, wish: Wish) -> Any:
-    """None: this studio makes no estimates of memory."""
-    make = getattr(estimates, "estimate", None)
-    return None if make is None else make(shared.studio, wish)
-
-
-def _gigabytes(size: int) -> str:
-    return f"{size / 1e9:.1f} GB" if size >= 1e8 else f"{size / 1e6:.0f} MB"
+    if found.fits:
+        return text, {}, ""
+    text += f'<p class="problem">✕ It will not fit: {html.escape(found.why)}.</p>'
+    if found.nearest is None:
+        return text, {}, ""
+    smaller = {name: getattr(found.nearest, name) for name in SIZES if getattr(found.nearest, name) is not None}
+    return text, smaller, difference(model, wish, found.nearest)

@@ -23,7 +23,13 @@ STYLES = (
 )  # fmt: skip
 STRENGTH = 0.6
 OWN = "the model's own"
-SCHEDULES = {OWN: None, "all frames at once": "equal", "in steps": "staircase", "rolling": "rolling"}
+SCHEDULES = {
+    OWN: None,
+    "all frames at once": "equal",
+    "in steps": "staircase",
+    "rolling": "rolling",
+    "block by block": "stream",
+}
 Take = Callable[[str], str]  # the path of what somebody gave to the id that the studio keeps it under
 
 

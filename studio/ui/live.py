@@ -78,6 +78,8 @@ function draw(text) {
   fresh.innerHTML = text;
   patch(part, fresh.content);
   if (place && document.activeElement !== held) document.getElementById(place)?.focus();
+  for (const folded of part.querySelectorAll('[data-wide]'))
+    if (!folded.known) { folded.known = true; folded.open = innerWidth >= 700; }
   const player = part.querySelector('video');
   if (player && player !== playing) {
     player.muted = true;
@@ -141,6 +143,7 @@ asked for is kept there.</p>
 """
 
 CSS = """
+.html-container:has(> &) {padding: 0}
 button, a.button {font: inherit; font-size: var(--text-sm); cursor: pointer; display: inline-block;
   text-decoration: none; padding: .35rem .7rem; min-height: 2rem; border-radius: var(--radius-md);
   border: 1px solid var(--border-color-primary); background: var(--button-secondary-background-fill);
@@ -150,7 +153,8 @@ button:focus-visible, a:focus-visible, summary:focus-visible, video:focus-visibl
   outline: 3px solid var(--primary-600); outline-offset: 2px}
 button:disabled {opacity: .5; cursor: default}
 .row {display: flex; flex-wrap: wrap; gap: .4rem; align-items: center; margin: .5rem 0}
-.quiet {color: var(--body-text-color-subdued); font-size: var(--text-sm); margin: .25rem 0}
+.quiet {color: color-mix(in srgb, var(--body-text-color) 78%, transparent); margin: .25rem 0;
+  font-size: var(--text-sm)}
 .bar {height: .6rem; border-radius: 1rem; overflow: hidden; background: var(--neutral-200);
   border: 1px solid var(--neutral-500)}
 .bar > div {height: 100%; background: var(--primary-600); transition: width .5s}

@@ -23,6 +23,10 @@ LOOK_AT_DISK = 20.0  # seconds
 STATUS = {"queued": "◷ Waiting", "in_progress": "▶ Being made", "completed": "✓ Done", "failed": "✕ Failed",
           "cancelled": "■ Cancelled"}  # fmt: skip
 CSS = """
+#queue:has(&) {position: sticky; bottom: 0; z-index: 5; background: var(--body-background-fill);
+  border-top: 1px solid var(--border-color-primary)}
+html:has(&) {scroll-padding-bottom: 40vh}
+.body {max-height: 34vh; overflow-y: auto}
 summary {cursor: pointer; font-weight: 600; padding: .5rem 0}
 ol {list-style: none; margin: 0; padding: 0}
 li {display: grid; grid-template-columns: 4rem 1fr; gap: .3rem .8rem; padding: .6rem 0;
@@ -105,16 +109,21 @@ def draw_queue(shared: Shared, owner: Owner, disk: Room) -> dict[str, Any]:
         '<p class="quiet">Nothing is waiting. What you ask for on any screen lines up here; it goes on when you '
         "close this page.</p>"
     )  # fmt: skip
-    ended = store.page(limit=LAST, statuses=ENDED, owner=owner.listed)
-    if ended:
-        rows = [_row_of(shared, job) for job in ended]
-        body += f'<h3 class="quiet" data-key="last">Last</h3><ol data-key="ended">{"".join(rows)}</ol>'
-    body += _disk(disk, owner)
+    if ended := store.page(limit=LAST, statuses=ENDED, owner=owner.listed):
+        rows = "".join(_row_of(shared, job) for job in ended)
+        body += f'<details data-key="last"><summary>The last ones</summary><ol>{rows}</ol></details>'
+    summary = f'<summary id="queue-summary">Queue: {told}{_percent(line)}</summary>'
+    body = f'<div class="body" data-key="body">{body}{_doomed(disk, owner)}</div>'
     return {
-        "html": f'<section aria-label="Queue"><details open><summary>Queue: {told}</summary>{body}'
-                "</details></section>",
+        "html": f'<section aria-label="Queue"><details open data-wide>{summary}{body}</details></section>',
         "said": f"Queue: {told}." if line else "", "again": SOON if line else LATER,
     }  # fmt: skip
+
+
+def _percent(line: list[Job]) -> str:
+    """How far what is being made is: it is seen while the queue is folded, too."""
+    shares = [f"{round(100 * job.progress)} %" for job in line if job.status == "in_progress"]
+    return f" · {', '.join(shares)}" if shares else ""
 
 
 def _row_of(shared: Shared, job: Job, place: int = 0, last: bool = False) -> str:
@@ -168,7 +177,7 @@ def _thumb(job: Job, name: str) -> str:
     return ""
 
 
-def _disk(disk: Room, owner: Owner) -> str:
+def _doomed(disk: Room, owner: Owner) -> str:
     """What clean-up takes next, before it does."""
     if not disk.budget or disk.used < FULL * disk.budget:
         return ""

@@ -8,7 +8,6 @@ import gradio as gr
 
 from ..estimate import seconds_until
 from ..jobs import ERRORS, Job
-from ..making import wish_of
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
 from . import estimating
@@ -22,12 +21,13 @@ CSS = """
 .screen {background: var(--neutral-900); border-radius: var(--radius-lg); overflow: hidden; text-align: center;
   margin: .5rem 0}
 .screen video, .screen img, .screen canvas {width: 100%; max-height: 60vh; object-fit: contain; display: block}
+ul {margin: .2rem 0; padding-left: 1.2rem}
 .prompt {font-size: var(--text-lg); overflow-wrap: anywhere; margin: 0}
 .empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 3rem 1rem;
   text-align: center; margin: 0}
 dl {display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem;
   font-size: var(--text-sm); margin: .5rem 0}
-dt {color: var(--body-text-color-subdued)}
+dt {opacity: .8}
 dd {margin: 0; overflow-wrap: anywhere}
 """
 EMPTY = '<p class="empty">Your video appears here: first as a sketch that sharpens, then to be played.</p>'
@@ -94,7 +94,7 @@ def do(
                 fitting = estimating.fitting(shared, job.request)
                 if fitting is None:
                     raise gr.Error("Nothing smaller is known to fit.", print_exception=False)
-                followed = shared.submit(fitting, request, parent=job.parent).id
+                followed = shared.submit(fitting[0], request, parent=job.parent).id
             case "edit":
                 new_source, tabs = (job.id, source[1] + 1), gr.Tabs(selected=EDIT)
             case "change":
@@ -252,8 +252,7 @@ def _failed(shared: Shared, job: Job, prefix: str) -> tuple[str, str]:
     told = f"Failed: {message[:1].upper() + message[1:]}"
     fit = ""
     if job.error_code == "out_of_memory" and (smaller := estimating.fitting(shared, job.request)) is not None:
-        words = html.escape(estimating.words(shared, smaller))
-        fit = button("fit", f"Make it with {words}, which fits", job.id, prefix)
+        fit = button("fit", f"Make it smaller: {html.escape(smaller[1])}", job.id, prefix)
     asked = f" · request {html.escape(job.request_id)}" if job.request_id else ""
     return told, (
         f'<div class="problem"><p>✕ <strong>{html.escape(told)}.</strong></p>'
@@ -270,7 +269,7 @@ def words_of(stage: str) -> str:
 
 
 def _task(job: Job) -> str:
-    return f"({wish_of(job).task})"
+    return f"({job.task})"
 
 
 def _screen(inner: str) -> str:
