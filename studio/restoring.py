@@ -23,6 +23,7 @@ SECONDS, MEMORY, MOST_TEXT = 20, 2 << 30, 1_000_000  # of the child; bytes; char
 CHILD = [sys.executable, "-P", "-c", "from kinema.studio.restoring import serve; serve()"]
 KEPT = ("prompt", "negative_prompt", "storyboard", "image", "keyframes", "schedule", "fit")  # of a request
 USED = ("seed", "width", "height", "fps", "num_inference_steps", "guidance_scale")  # of a result
+ANYWHERE = ("seed", "num_inference_steps", "guidance_scale")  # of a result, whatever the task
 OF_TEXTS = ("generate", "image", "keyframes", "storyboard", "canvas")  # tasks of a provenance that are "generate"
 _ID = re.compile(r"(?:video|upload)_[0-9a-f]{32}")
 
@@ -32,7 +33,7 @@ class Restored:
     """What Create can take over.
 
     Attributes:
-        values: of a `Wish` that generates.
+        values: of a `Wish`.
         notes: what could not be taken over, and what may differ; for people.
     """
 
@@ -48,18 +49,17 @@ def of_job(job: Job, there: Callable[[str], bool]) -> Restored:
         there: whether an upload or a video is still here.
     """
     request, result = job.request, job.result
-    values = {name: request[name] for name in (*KEPT, *USED) if request.get(name) is not None}
-    notes = []
-    values |= {name: result[name] for name in USED if result.get(name) is not None}
-    if job.task == "generate":
-        length = request if result.get("interrupted") or "num_frames" not in result else result
-        if length.get("num_frames") is not None:
-            values["num_frames"] = length["num_frames"]
-        elif request.get("seconds") is not None:
-            values["seconds"] = request["seconds"]
-    else:
-        notes.append(_of_a_task(job.task))
-    return _checked(values, notes, there)
+    used = {name: result[name] for name in USED if result.get(name) is not None}
+    if job.task != "generate":
+        of_media = dict(request) | {name: used[name] for name in ANYWHERE if name in used}
+        return _of_media(of_media, there) or _checked(_text_only(dict(request) | used), [_lost(job.task)], there)
+    values = {name: request[name] for name in (*KEPT, *USED) if request.get(name) is not None} | used
+    length = request if result.get("interrupted") or "num_frames" not in result else result
+    if length.get("num_frames") is not None:
+        values["num_frames"] = length["num_frames"]
+    elif request.get("seconds") is not None:
+        values["seconds"] = request["seconds"]
+    return _checked(values, [], there)
 
 
 def of_provenance(made: Provenance, model: Model, there: Callable[[str], bool]) -> Restored:
@@ -87,11 +87,6 @@ def _of_provenance(made: Provenance, model: Model, there: Callable[[str], bool])
         "negative_prompt": made.negative_prompt or None,
     }  # fmt: skip
     values = {name: value for name, value in values.items() if value is not None}
-    if made.task in OF_TEXTS:
-        values["num_frames"] = made.num_frames
-    else:
-        notes.append(_of_a_task(made.task))
-    values |= _words(made) | _pictures(made, notes)
     if made.seed is None:
         notes.append("Its noise was not drawn from a seed, so the same settings make another video.")
     if made.by_hand:
@@ -99,6 +94,12 @@ def _of_provenance(made: Provenance, model: Model, there: Callable[[str], bool])
     name = "kinema" if made.model in (None, "default") else Path(made.model).name
     if name != model.name:
         notes.append(f"It was made by the model {name}, and this is {model.name}: the video will be another one.")
+    if made.task not in OF_TEXTS:
+        kept = {name: values[name] for name in (*ANYWHERE, "negative_prompt") if name in values}
+        if restored := _of_media(_task(made) | kept, there):
+            return Restored(restored.values, tuple(notes))
+        return _checked(_text_only(values | {"prompt": made.prompt}), [*notes, _lost(made.task)], there)
+    values |= {"num_frames": made.num_frames} | _words(made) | _pictures(made, notes)
     return _checked(values, notes, there)
 
 
@@ -155,8 +156,6 @@ def _words(made: Provenance) -> dict[str, Any]:
 def _pictures(made: Provenance, notes: list[str]) -> dict[str, Any]:
     """The image and keyframes that are ids of ours; others are on somebody else's disk."""
     values: dict[str, Any] = {}
-    if made.task not in OF_TEXTS:
-        return values
     frames: dict[float, str] = {}
     for name, file in made.settings.items():
         if name != "image" and not name.startswith("keyframe "):
@@ -177,10 +176,41 @@ def _seconds(time: str, made: Provenance) -> float:
     return (frame if frame >= 0 else made.num_frames + frame) / made.frame_rate
 
 
-def _of_a_task(task: str) -> str:
+def _task(made: Provenance) -> dict[str, Any]:
+    """A task that is made from media, as a wish; media that are no ids of ours are left out."""
+    settings = made.settings
+    files = {"video": "video", "a": "video", "b": "other", "mask": "mask"}
+    values: dict[str, Any] = {"task": made.task, "prompt": made.prompt}
+    for name, ours in files.items():
+        if found := _ID.search(str(settings.get(name, ""))):
+            values[ours] = found[0]
+    for name in ("seconds", "direction", "strength", "aspect", "fit"):
+        if settings.get(name) is not None:
+            values[name] = settings[name]
+    if isinstance(mask := settings.get("mask"), list):
+        values["boxes"] = dict(mask) if isinstance(mask[0], list) else {0.0: mask}
+    if "video_prompt" in settings:
+        values["prompt"] = settings["video_prompt"]
+    return values
+
+
+def _of_media(values: dict[str, Any], there: Callable[[str], bool]) -> Restored | None:
+    """The same task from the same media; None: they are not all here."""
+    try:
+        wish = read_wish(values)
+    except JobError:
+        return None
+    return Restored(values) if all(map(there, wish.media())) else None
+
+
+def _text_only(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("prompt", "negative_prompt", *USED) if values.get(name) is not None}
+
+
+def _lost(task: str) -> str:
     return (
-        f"It was made from other media, by the task “{task}”. Create takes its words and settings over, without "
-        "those; to work on a video, use Edit."
+        f"It was made by the task “{task}” from media that are not here any more. Create takes over its words "
+        "and settings without them."
     )
 
 

@@ -68,18 +68,27 @@ def test_a_file_and_its_job_restore_the_same_video(studio, pipe, model):
         assert of_job(job, lambda name: False).notes == lost.notes
 
 
-def test_a_task_gives_its_words_and_says_so(studio, pipe, model):
+def test_a_task_is_restored_with_its_media_and_without_them_as_words(studio, pipe, model):
     store, shelf = studio
     first = made(store, shelf, pipe, CAR)
-    rate = first.result["fps"]
-    wish = {"task": "extend", "video": first.id, "seconds": 8 / rate, "prompt": "it drives"}
-    longer = made(store, shelf, pipe, wish | {"num_inference_steps": 1})
-    for restored in (
-        of_job(longer, lambda name: True),
-        of_provenance(read_file(shelf.content(longer.id)), model, lambda name: True),
-    ):
-        assert restored.values["prompt"] == "it drives" and "“extend”" in restored.notes[0]
-        assert not {"video", "task", "num_frames"} & set(restored.values)
+    few = {"num_inference_steps": 1, "prompt": "it drives"}
+    wishes = [
+        {"task": "extend", "video": first.id, "seconds": 1.0, "direction": "backward"},
+        {"task": "connect", "video": first.id, "other": first.id, "seconds": 1.0},
+        {"task": "inpaint", "video": first.id, "boxes": {"0": [0.0, 0.0, 0.5, 0.5]}},
+    ]
+    for wish in wishes:
+        job = made(store, shelf, pipe, wish | few)
+        how = read_file(shelf.content(job.id))
+        for restored in (of_job(job, lambda name: True), of_provenance(how, model, lambda name: True)):
+            again = read_wish(restored.values)
+            assert restored.notes == () and again.seed == job.result["seed"]
+            assert again == read_wish(wish | few | {
+                "seed": again.seed, "guidance_scale": again.guidance_scale, "strength": again.strength
+            })  # fmt: skip
+        for restored in (of_job(job, lambda name: False), of_provenance(how, model, lambda name: False)):
+            assert restored.values["prompt"] == "it drives" and f"“{job.task}”" in restored.notes[0]
+            assert not {"video", "task", "num_frames", "seconds"} & set(restored.values)
 
 
 def test_a_job_that_never_ended_gives_what_was_asked(studio):
