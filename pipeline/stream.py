@@ -53,6 +53,7 @@ class VideoStream:
         num_frames: of the whole video; None: it has no end.
         warnings: what the caller should know; grows when a later prompt has unknown words.
         provenance: how it is made, as known at the beginning; `num_frames` is 0 for a stream without end.
+        on_step: called before each denoising step; what it raises ends the stream.
     """
 
     def __init__(
@@ -71,7 +72,8 @@ class VideoStream:
         self._encoded: tuple[str, TextBatch] | None = None
         self._chunks = self._make()
         self._running = self._closed = False
-        rollout.interrupted = lambda: self._closed or pipe.interrupt
+        self.on_step: Callable[[], None] = lambda: None
+        rollout.interrupted = self._is_ended
         self.frame_rate, self.height, self.width = plan.frame_rate, plan.height, plan.width
         self.num_frames = plan.num_frames
         self.provenance = provenance
@@ -153,6 +155,11 @@ class VideoStream:
                 continue
             array = chunk if self._output_type == "np" else chunk.movedim(1, -1).cpu().numpy()
             yield from (array * 255).round().astype(np.uint8)
+
+    def _is_ended(self) -> bool:
+        """Asked before each step."""
+        self.on_step()
+        return self._closed or self._pipe.interrupt
 
     def _warn(self, warnings: Sequence[str]) -> None:
         for warning in warnings:

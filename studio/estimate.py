@@ -1,15 +1,207 @@
-"""How long a video will take here, from those that were made here before."""
+"""What a video will take here before it is asked for: time, from those that were made here before, and memory.
 
+Measured: the time and the peak of memory of every video that was made here, the memory that is free now, and what
+the model and its libraries take. Reckoned: what a video of another size takes at its peak (`facts.values_of`), scaled
+to the most that one that was made here took of it, as soon as large enough ones were.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import log
 from statistics import median
+from typing import TYPE_CHECKING, Any
 
 from .jobs import Job
-from .making import wish_of
+from .memory import Memory, told
 from .model import Model
 from .store import JobStore
-from .wish import Wish
+from .wish import Wish, wish_of
+
+if TYPE_CHECKING:
+    from .service import Studio
 
 REMEMBERED = 20  # videos
 TASKS_LIKE = {"inpaint": "generate", "remix": "generate", "outpaint": "generate"}  # one round of steps, as these
+LIBRARIES = 1_000_000_000  # bytes that torch and its like take before any model is loaded
+KEPT = 3  # bytes of a finished pixel
+TELLING = 50_000_000  # bytes of a job that is large enough to scale the reckoning by
+UNMEASURED, MEASURED = 1.3, 1.1  # what is added to be safe
+SIZES = ("width", "height", "seconds", "num_frames")
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a wish will take.
+
+    Attributes:
+        seconds: of making it; None: nothing like it was made here yet.
+        bytes: of memory at its peak, the model included; None: not known.
+        room: bytes that a worker may take; None: not known yet.
+        fits: whether it does, as far as is known.
+        nearest: the wish nearest to it that fits; None: it fits, or nothing does.
+        why: it does not fit, for people; "": it fits.
+    """
+
+    seconds: float | None
+    bytes: int | None
+    room: int | None
+    fits: bool
+    nearest: Wish | None
+    why: str
+
+
+def estimate(studio: "Studio", wish: Wish) -> Estimate:
+    """What a wish will take here."""
+    model, store = studio.model, studio.store
+    seconds = seconds_for(store, model, wish)
+    made = store.page(limit=REMEMBERED, statuses=("completed",))
+    memory = known_memory(studio, made)
+    scale = _scale(model, made)
+    if memory is None:
+        base = LIBRARIES + (model.weights or 0)
+        return Estimate(seconds, _bytes(model, wish, Memory(base, 0, 4), scale), None, True, None, "")
+    needed = _bytes(model, wish, memory, scale)
+    if needed <= memory.room:
+        return Estimate(seconds, needed, memory.room, True, None, "")
+    nearest = nearest_that_fits(model, wish, lambda each: _bytes(model, each, memory, scale) <= memory.room)
+    why = f"it takes about {gigabytes(needed)}, and {gigabytes(memory.room)} are free; "
+    why += "nothing smaller fits either" if nearest is None else f"{difference(model, wish, nearest)} fits"
+    return Estimate(seconds, needed, memory.room, False, nearest, why)
+
+
+def bytes_taken(model: Model, wish: Wish, value: int) -> float:
+    """Bytes at the peak of making a wish, the model left out, as reckoned.
+
+    Args:
+        value: bytes of a number of the computation.
+    """
+    width, height = model.size(wish)
+    frames = frames_of(model, wish)
+    at_once = min(frames, 2 * model.num_frames) if model.streams and wish.task == "generate" else frames
+    pixel, volume = model.values
+    return width * height * (value * (pixel + volume * at_once) + KEPT * frames)
+
+
+def frames_of(model: Model, wish: Wish) -> int:
+    """Frames that are made at once; of edits as many as the model's own clip has, or are asked for."""
+    return (
+        model.frames(wish)
+        if wish.task == "generate"
+        else max(1, round(model.seconds(wish) * (wish.fps or model.fps)))
+    )
+
+
+def nearest_that_fits(model: Model, wish: Wish, fits: Any) -> Wish | None:
+    """The wish that keeps most of another one.
+
+    One change is better than two, and then what keeps more pixels and frames; of equals fewer seconds. Neither the
+    picture nor the time is halved more than once, as long as anything else fits.
+
+    Args:
+        fits: of a wish, whether it does; what is smaller or shorter than one that does has to fit, too.
+    """
+    found = [(_loss(model, wish, each), each) for each in _smaller(model, wish, fits)]
+    return min(found, key=lambda each: each[0])[1] if found else None
+
+
+def difference(model: Model, wish: Wish, nearest: Wish) -> str:
+    """ "1.5 s (13 frames) instead of 6 s", "64 x 48 instead of 128 x 96"."""
+    told = []
+    before, after = model.size(wish), model.size(nearest)
+    if before != after:
+        told.append(f"{after[0]} x {after[1]} pixels instead of {before[0]} x {before[1]}")
+    frames = frames_of(model, nearest)
+    if frames != frames_of(model, wish):
+        told.append(f"{model.seconds(nearest):.3g} s ({frames} frames) instead of {model.seconds(wish):.3g} s")
+    return " and ".join(told)
+
+
+def after_failing(model: Model, wish: Wish) -> Wish | None:
+    """What to try when memory ran out although a wish seemed to fit: half of what it took."""
+    most = bytes_taken(model, wish, 4) / 2
+    return nearest_that_fits(model, wish, lambda each: bytes_taken(model, each, 4) <= most)
+
+
+def known_memory(studio: "Studio", made: list[Job]) -> Memory | None:
+    """Of the worker with the least room; as workers of other machines told it with their last video."""
+    here = told(studio.shelf.folder / "logs")
+    if here:
+        return min(here, key=lambda each: each.room - each.base)
+    for job in made:
+        if memory := job.result.get("memory"):
+            return Memory(memory["base"], memory["room"], memory["value"])
+    return None
+
+
+def gigabytes(size: float) -> str:
+    """ "1.5 GB"."""
+    return f"{size / 1e9:.1f} GB"
+
+
+def _bytes(model: Model, wish: Wish, memory: Memory, scale: float) -> int:
+    return int(memory.base + scale * bytes_taken(model, wish, memory.value))
+
+
+def _scale(model: Model, made: list[Job]) -> float:
+    """What to multiply the reckoning by: the most that a video took of it."""
+    shares = []
+    for job in made:
+        memory = job.result.get("memory")
+        if not memory or job.result.get("interrupted"):
+            continue
+        sizes = {
+            "width": job.result["width"],
+            "height": job.result["height"],
+            "num_frames": job.result["num_frames"],
+        }
+        reckoned = bytes_taken(model, wish_of(job).model_copy(update={"seconds": None} | sizes), memory["value"])
+        if reckoned >= TELLING:
+            shares.append((memory["peak"] - memory["base"]) / reckoned)
+    return MEASURED * max(shares) if shares else UNMEASURED
+
+
+def _smaller(model: Model, wish: Wish, fits: Any) -> Iterator[Wish]:
+    """Of every size from its own downwards, the longest that fits."""
+    width, height = model.size(wish)
+    step, own = model.multiple, frames_of(model, wish)
+    for row in range(max(1, height // step), 0, -1):
+        columns = max(1, round(row * width / height))
+        size = (width, height) if row * step == height else (columns * step, row * step)
+        sized = wish if size == (width, height) else wish.model_copy(update=dict(zip(("width", "height"), size)))
+        shapes = [_of_length(model, sized, frames) for frames in _lengths(model, wish, own)]
+        low, high = 0, len(shapes)  # shapes are by length, the longest first; the first that fits
+        while low < high:
+            middle = (low + high) // 2
+            low, high = (low, middle) if fits(shapes[middle]) else (middle + 1, high)
+        if low < len(shapes):
+            yield shapes[low]
+
+
+def _lengths(model: Model, wish: Wish, own: int) -> list[int]:
+    """Frames that it could have instead, its own first."""
+    if wish.task not in ("generate", "extend", "connect", "loop") or "seconds" in model.off:
+        return [own]
+    first = 1 if wish.task == "generate" else model.frame_step
+    top = (own - first - 1) // model.frame_step if own > first else -1
+    return [own, *(first + number * model.frame_step for number in range(top, 0 if first == 1 else -1, -1))]
+
+
+def _of_length(model: Model, wish: Wish, frames: int) -> Wish:
+    if frames == frames_of(model, wish):
+        return wish
+    if wish.num_frames is not None or (wish.task == "generate" and wish.seconds is None):
+        return wish.model_copy(update={"num_frames": frames})
+    less = frames - 1 if wish.task == "generate" else frames
+    return wish.model_copy(update={"seconds": less / (wish.fps or model.fps)})
+
+
+def _loss(model: Model, wish: Wish, other: Wish) -> tuple[bool, int, float, float]:
+    (w, h), (x, y) = model.size(wish), model.size(other)
+    picture = log(w * h / (x * y))
+    length = log(frames_of(model, wish) / frames_of(model, other))
+    halved = picture > log(4.1) or length > log(2.1)
+    changes = (picture > 0) + (length > 0)
+    return halved, changes, round((picture + length) / 0.2) if not halved else picture + length, picture
 
 
 def seconds_for(store: JobStore, model: Model, wish: Wish) -> float | None:
@@ -18,8 +210,9 @@ def seconds_for(store: JobStore, model: Model, wish: Wish) -> float | None:
     Time goes with pixels, frames and steps: so far as videos of one model and task are alike, that is what its
     forward passes go with.
     """
+    kind = _kind(wish.task, model.is_streamed(wish))
     known = [
-        rate for job in store.page(limit=200, statuses=("completed",)) if (rate := _rate(job, wish)) is not None
+        rate for job in store.page(limit=200, statuses=("completed",)) if (rate := _rate(job, kind)) is not None
     ]
     if not known:
         return None
@@ -45,15 +238,15 @@ def seconds_until(store: JobStore, model: Model, workers: int, job_id: str) -> f
     return None
 
 
-def _rate(job: Job, wish: Wish) -> float | None:
-    """Seconds a pixel, frame and step of a video that was made, if it is like the wish."""
-    if _kind(wish_of(job).task) != _kind(wish.task) or job.result.get("interrupted"):
-        return None
+def _rate(job: Job, kind: str) -> float | None:
+    """Seconds a pixel, frame and step of a video that was made, if it is of a kind."""
     made = job.result
+    if _kind(wish_of(job).task, made.get("streamed", False)) != kind or made.get("interrupted"):
+        return None
     return made["making_seconds"] / (
         made["width"] * made["height"] * made["num_frames"] * made["num_inference_steps"]
     )
 
 
-def _kind(task: str) -> str:
-    return TASKS_LIKE.get(task, task)
+def _kind(task: str, streamed: bool) -> str:
+    return "stream" if streamed else TASKS_LIKE.get(task, task)

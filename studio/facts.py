@@ -13,6 +13,9 @@ from ..pipeline.checkpoint import CheckpointError, default_checkpoint, download_
 
 FACTS = ("*.json", "README.md", "*.yaml")  # of a hub model: what the server reads; a worker fetches the weights
 COMMON = ((1, 1), (16, 9), (9, 16), (4, 3), (3, 4))  # aspects that people ask for
+LIVE, FRAMES, TOKEN = 8, 7, 24  # so that the packaged checkpoint's measured peaks are met, see `values_of`
+IN_PARTS = ("AutoencoderKLWan", "AutoencoderKLCogVideoX", "AutoencoderKLMochi")
+PARTS = 2  # one that is decoded, and what is kept of the one before
 CLOSE = 0.1  # how far an aspect may be off and still have a common one's name
 
 
@@ -62,6 +65,29 @@ def strides(vae: Mapping[str, Any]) -> tuple[int, int]:
         return spatial, vae.get("scale_factor_temporal") or 2 ** sum(map(bool, vae["temperal_downsample"]))
     levels = len(vae.get("block_out_channels", (1,) * 4)) - 1
     return vae.get("spatial_compression_ratio") or 2**levels, int(vae.get("temporal_compression_ratio") or 1)
+
+
+def values_of(vae: Mapping[str, Any], transformer: Mapping[str, Any]) -> tuple[float, float]:
+    """Numbers that are in memory at the peak of making a video: a pixel of a frame, and a pixel and frame.
+
+    Reckoned: the peak is in the decoder, where at its widest `LIVE` maps of its last width are there together, and
+    `FRAMES` copies of the colours; the denoiser has `TOKEN` maps of its own width. Decoders that go through a
+    video part by part hold one part and what the next needs of it, whatever the length.
+    """
+    spatial, temporal = strides(vae)
+    names = "block_channels", "decoder_base_dim", "base_dim", "decoder_block_out_channels", "block_out_channels"
+    widths = [vae.get(name) for name in names]
+    width = next((each if isinstance(each, int) else min(each) for each in widths if each), 128)
+    patch = vae.get("patch_size") or 1
+    maps = LIVE * width / (patch * patch if isinstance(patch, int) else 1)
+    heads = transformer.get("num_attention_heads")
+    inner = heads * transformer.get("attention_head_dim", 64) if isinstance(heads, int) else 2048
+    size = transformer.get("patch_size", 2)
+    cells = size * size if isinstance(size, int) else size[-1] * size[-2]
+    tokens = TOKEN * inner / (spatial * spatial * temporal * cells)
+    if vae.get("_class_name") in IN_PARTS:
+        return PARTS * temporal * maps, 3 * FRAMES + tokens
+    return 0.0, 3 * FRAMES + tokens + maps
 
 
 def aspects_of(

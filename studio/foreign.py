@@ -57,7 +57,7 @@ class ForeignPipeline:
     """
 
     def __init__(self, pipe: Any, model: Model, call: Call) -> None:
-        self.pipe, self.model, self.call = pipe, model, call
+        self.pipe, self.facts, self.call = pipe, model, call
         self._before: Any = None  # latents before the step under way
         self._done = 0
 
@@ -93,16 +93,16 @@ class ForeignPipeline:
 
         from ..pipeline.output import KinemaPipelineOutput
 
-        self.model.check(wish)
+        self.facts.check(wish)
         width, height, frames, rate, warnings = self.shape(wish, find)
-        given: dict[str, Any] = {
+        given: dict[str | None, Any] = {
             "prompt": wish.prompt, "negative_prompt": wish.negative_prompt, "width": width, "height": height,
             "num_inference_steps": wish.num_inference_steps, "guidance_scale": wish.guidance_scale,
             self.call.named(*LENGTHS): frames, self.call.named(*RATES): rate,
             "image": self._picture(wish, find, width, height, warnings),
             "generator": torch.Generator("cpu").manual_seed(seed), "output_type": "np",
         }  # fmt: skip
-        given = {name: value for name, value in given.items() if value is not None and name in self.call.arguments}
+        arguments = {name: given[name] for name in self.call.arguments if given.get(name) is not None}
         self._before, self._done = None, 0
 
         def on_step(pipe: Any, index: int, timestep: Any, tensors: dict) -> dict:
@@ -113,14 +113,14 @@ class ForeignPipeline:
         seen = ["latents"] if "latents" in getattr(self.pipe, "_callback_tensor_inputs", ()) else []
         with torch.no_grad():
             output = self.pipe(
-                **given, callback_on_step_end=on_step, callback_on_step_end_tensor_inputs=seen
+                **arguments, callback_on_step_end=on_step, callback_on_step_end_tensor_inputs=seen
             )  # fmt: skip
         video = _pixels(output.frames[0])
         interrupted = bool(getattr(self.pipe, "_interrupt", False)) and self._done < self.num_timesteps
         if interrupted:
             warnings.append(f"interrupted after {self._done} of {self.num_timesteps} steps")
         if len(video) != frames:
-            warnings.append(f"{frames} frames were asked for, and {self.model.kind} made {len(video)}")
+            warnings.append(f"{frames} frames were asked for, and {self.facts.kind} made {len(video)}")
         if getattr(output, "audio", None) is not None:
             warnings.append("the sound that was made with it is left out")
         for warning in warnings:
@@ -137,7 +137,7 @@ class ForeignPipeline:
         Raises:
             ValueError: a width or height off the grid; the message gives the nearest.
         """
-        model, warnings = self.model, []
+        model, warnings = self.facts, []
         width, height = model.size(wish)
         if wish.image is not None and wish.width is None and wish.height is None:
             with Image.open(find(wish.image)) as picture:
@@ -205,13 +205,13 @@ class ForeignPipeline:
         return Provenance(
             prompt=wish.prompt, negative_prompt=wish.negative_prompt or "", seed=seed, height=video.shape[1],
             width=video.shape[2], num_frames=len(video), frame_rate=rate,
-            num_inference_steps=wish.num_inference_steps or self.model.steps,
-            guidance_scale=wish.guidance_scale or self.model.guidance_scale, guidance="cfg",
-            guidance_interval=(0.0, 1.0), scheduler=type(self.pipe.scheduler).__name__, model=self.model.name,
+            num_inference_steps=wish.num_inference_steps or self.facts.steps,
+            guidance_scale=wish.guidance_scale or self.facts.guidance_scale, guidance="cfg",
+            guidance_interval=(0.0, 1.0), scheduler=type(self.pipe.scheduler).__name__, model=self.facts.name,
             fingerprint=fingerprint(modules), dtype=str(main.dtype).removeprefix("torch."), device=str(device),
             device_name=device_name(device), threads=torch.get_num_threads(),
             matmul_precision=torch.get_float32_matmul_precision(), batch_size=1, batch_index=0, by_hand=(),
-            kinema=__version__, torch=torch.__version__, diffusers=diffusers.__version__, task=self.model.kind,
+            kinema=__version__, torch=torch.__version__, diffusers=diffusers.__version__, task=self.facts.kind,
             settings={"image": wish.image} if wish.image else {},
             interrupted_after=self._done if interrupted else None,
         )  # fmt: skip

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..pipeline.checkpoint import CheckpointError
-from .facts import aspects_of, read_config, read_examples, strides, weights_of
+from .facts import aspects_of, read_config, read_examples, strides, values_of, weights_of
 from .wish import Task
 
 LENGTHS = ("num_frames", "frames", "video_length")  # what pipelines call the number of frames
@@ -64,7 +64,8 @@ def foreign_facts(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
     kind = str(index.get("_class_name"))
     call = read_call(kind)
     transformer = read_config(folder, "transformer") or read_config(folder, "unet")
-    spatial, temporal = strides(read_config(folder, "vae"))
+    vae = read_config(folder, "vae")
+    spatial, temporal = strides(vae)
     patch = transformer.get("patch_size", 1)
     across = patch if isinstance(patch, int) else max(patch[-2:])
     along = transformer.get("patch_size_t") or (1 if isinstance(patch, int) else patch[0])
@@ -81,7 +82,7 @@ def foreign_facts(folder: Path, index: Mapping[str, Any]) -> dict[str, Any]:
         "multiple": multiple, "frame_step": step, "max_seconds": round(max(frames / rate, USUAL_SECONDS), 2),
         "streams": False, "aspects": aspects_of(width, height, multiple), "examples": read_examples(folder),
         "needs": ("image",) if _needs_image(kind, call) else (), "off": off_of(kind, call),
-        "weights": weights_of(folder, index),
+        "weights": weights_of(folder, index), "values": values_of(vae, transformer),
     }  # fmt: skip
 
 

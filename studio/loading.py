@@ -3,11 +3,11 @@
 from typing import Any
 
 from .facts import facts_folder, read_index
-from .model import KINEMA
+from .model import KINEMA, read_model
 
 
 def load_model(model: str | None = None, *, device: str | None = None, dtype: str | None = None) -> Any:
-    """A pipeline on a device: a `KinemaPipeline` or a `ForeignPipeline`.
+    """A pipeline on a device: a `KinemaPipeline` or a `ForeignPipeline`; its `facts` are its `Model`.
 
     Raises:
         CheckpointError: there is none, or it cannot be served.
@@ -18,4 +18,6 @@ def load_model(model: str | None = None, *, device: str | None = None, dtype: st
         return load_foreign(model, device, dtype)
     from ..pipeline.command import load
 
-    return load(model, device=device, dtype=dtype, quiet=True)
+    pipe: Any = load(model, device=device, dtype=dtype, quiet=True)
+    pipe.facts = read_model(model)
+    return pipe

@@ -4,8 +4,10 @@ import errno
 import logging
 import secrets
 import time
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,6 +17,10 @@ from .jobs import FULL, Job, JobError, LostJobError
 from .shelf import Shelf, write_pictures
 from .store import JobStore
 from .wish import Wish, read_wish, run_wish
+from .wish import wish_of as wish_of
+
+if TYPE_CHECKING:
+    from .memory import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -27,24 +33,30 @@ class _StoppedError(Exception):
     """Somebody cancelled it, and nothing is to be kept."""
 
 
-def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PLAIN) -> None:
+def make(
+    store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PLAIN, meter: "Meter | None" = None
+) -> None:
     """Make a claimed job, to whatever end; what becomes of it is in the store when this returns.
 
     Args:
         finish: what its result gets besides its provenance.
+        meter: of the worker's memory; None: it is neither measured nor limited.
 
     Raises:
         LostJobError: it was given to another worker; nothing of it is kept.
         JobError: the disk is so full that not even what became of it can be written.
     """
     try:
-        _make(store, shelf, pipe, job, finish)
+        with nullcontext(dict) if meter is None else meter.job() as memory:
+            _make(store, shelf, pipe, job, finish, memory)
     except LostJobError:
         raise
     except _StoppedError:
         cancelled(store, job)
     except Exception as error:
         code, message = explain(error)
+        if code == "out_of_memory":
+            message = _say_what_fits(pipe, job) or message
         if code == "internal_error":
             logger.exception("%s (request %s) failed", job.id, job.request_id)
         fail(store, job, code, message)
@@ -52,17 +64,15 @@ def make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish = PL
         shelf.forget_preview(job.id)
 
 
-def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish) -> None:
-    from ..vae.preview import has_preview  # torch: who only recovers a job needs none
-
+def _make(
+    store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish, memory: Callable[[], dict[str, int]]
+) -> None:
     wish = read_wish(job.request)
     seed = secrets.randbelow(SEEDS) if wish.seed is None else wish.seed
     steps = Steps(store, shelf, pipe, job, finish)
-    seen = ["previews"] if has_preview(pipe.vae) else []
-    output = run_wish(
-        pipe, wish, lambda name: find(store, shelf, name), seed,
-        callback_on_step_end=steps, callback_on_step_end_tensor_inputs=seen,
-    )  # fmt: skip
+    model = getattr(pipe, "facts", None)
+    streamed = model is not None and model.is_streamed(wish)
+    output = (_stream if streamed else _run)(pipe, wish, lambda name: find(store, shelf, name), seed, steps)
     steps.tell("writing", DECODING + 0.05)
     (made,), (frames,) = output.provenance, output.videos()
     with shelf.new_result(job) as folder:
@@ -73,12 +83,33 @@ def _make(store: JobStore, shelf: Shelf, pipe: Any, job: Job, finish: Finish) ->
             "fps": output.frame_rate, "seconds": round(len(frames) / output.frame_rate, 3),
             "num_inference_steps": made.num_inference_steps, "guidance_scale": made.guidance_scale,
             "model": made.model, "fingerprint": made.fingerprint, "warnings": output.warnings or [],
-            "applied": applied,
+            "applied": applied, "streamed": streamed, "memory": memory(),
             "interrupted": output.interrupted, "making_seconds": round(steps.seconds, 3),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
         }  # fmt: skip
         shelf.write_about(folder, job, result)
     complete(store, job, result)
+
+
+def _run(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, steps: "Steps") -> Any:
+    """As a whole."""
+    from ..vae.preview import has_preview  # torch: who only recovers a job needs none
+
+    seen = ["previews"] if has_preview(pipe.vae) else []
+    return run_wish(
+        pipe, wish, find, seed, callback_on_step_end=steps, callback_on_step_end_tensor_inputs=seen
+    )  # fmt: skip
+
+
+def _stream(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, steps: "Steps") -> Any:
+    """Block by block."""
+    from .growing import NothingYetError, stream_wish
+
+    path = steps.shelf.growing(steps.job.id)
+    try:
+        return stream_wish(pipe, wish, find, seed, path, steps.streaming, steps.show, steps.finish.draw)
+    except NothingYetError:
+        raise _StoppedError from None
 
 
 class Steps:
@@ -117,6 +148,19 @@ class Steps:
         self.tell(stage, max(self.progress, share * DECODING), left)
         return {}
 
+    def streaming(self, share: float) -> bool:
+        """Before each step of a stream, with the share that is done: whether to end with what there is."""
+        left = (1 - share) / share * self.seconds if self.rounds > 1 else None  # known when a block is there
+        self.tell("denoising" if self.rounds == 1 else f"making it while it plays, block {self.rounds}",
+                  max(self.progress, share * DECODING), left)  # fmt: skip
+        return self.keeping
+
+    def show(self, pictures: np.ndarray) -> None:
+        """Show small pictures of a block that is there, uint8 (F, h, w, 3)."""
+        self.rounds += 1
+        self.shelf.write_preview(self.job.id, pictures, self.finish.draw)
+        self.previews += 1
+
     def tell(self, stage: str, progress: float, seconds_left: float | None = None) -> None:
         """Say how far it is, and heed whether to stop."""
         self.progress = progress
@@ -141,13 +185,12 @@ def find(store: JobStore, shelf: Shelf, name: str) -> Path:
 
 def explain(error: Exception) -> tuple[str, str]:
     """(code, what to say to people) of whatever ended a job."""
-    import torch
-
     from ..data.video_io import VideoError
+    from .memory import is_out_of_memory
 
     if isinstance(error, JobError):
         return error.code, str(error)
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+    if is_out_of_memory(error):
         return "out_of_memory", (
             "the device ran out of memory; ask for fewer seconds or a smaller picture, or close "
             "other programs on it"
@@ -161,12 +204,19 @@ def explain(error: Exception) -> tuple[str, str]:
     return "internal_error", f"it failed with {type(error).__name__}; the server's log says more"
 
 
+def _say_what_fits(pipe: Any, job: Job) -> str | None:
+    """For people, when memory ran out; None: nothing is known of the model."""
+    from .estimate import after_failing, difference
+
+    model, wish = getattr(pipe, "facts", None), wish_of(job)
+    if model is None:
+        return None
+    nearest = after_failing(model, wish)
+    next_step = "close other programs on it" if nearest is None else f"try {difference(model, wish, nearest)}"
+    return f"the device ran out of memory; {next_step}"
+
+
 def recover(store: JobStore, shelf: Shelf, job: Job) -> Job | None:
     """Complete a job whose worker ended after its result was on the shelf; None: there is no result."""
     result = shelf.finished(job.id)
     return None if result is None else complete(store, job, result)
-
-
-def wish_of(job: Job) -> Wish:
-    """What a job is to become."""
-    return read_wish(job.request)

@@ -17,6 +17,7 @@ from .facts import (
     read_vocabulary,
     strides,
     trained_sizes,
+    values_of,
     weights_of,
 )
 from .foreign_model import foreign_facts
@@ -25,6 +26,7 @@ from .wish import Wish
 
 NAME = "kinema"  # of the packaged checkpoint
 KINEMA = "KinemaPipeline"
+LONG = 2  # clips of the model's own length that are still made as one
 STREAM_SECONDS = 60.0  # that are offered of a model that makes any length
 
 
@@ -52,6 +54,7 @@ class Model:
         off: what it cannot do, to the reason for people: tasks and options by their names in a `Wish`, "preview"
             and "sampler". What is not here it can.
         weights: bytes of its weights in their files; None: not known.
+        values: numbers in memory at the peak, a pixel and a pixel and frame; see `facts.values_of`.
     """
 
     name: str
@@ -73,6 +76,7 @@ class Model:
     needs: tuple[str, ...] = ()
     off: Mapping[str, str] = field(default_factory=dict)
     weights: int | None = None
+    values: tuple[float, float] = (0.0, 100.0)
 
     @property
     def drafts(self) -> dict[str, int]:
@@ -96,6 +100,22 @@ class Model:
         if wish.seconds is None:
             return self.num_frames
         return 1 + self.frame_step * max(0, int(wish.seconds * (wish.fps or self.fps) / self.frame_step + 0.5))
+
+    def is_streamed(self, wish: Wish) -> bool:
+        """Whether a wish is made block by block, and plays while it is: long ones, where the model can.
+
+        Not with what only a video made as a whole can have: pictures on the way, another sampler.
+        """
+        if (
+            wish.task != "generate"
+            or not self.streams
+            or wish.keyframes
+            or wish.sampler
+            or wish.schedule == "equal"
+        ):
+            return False
+        long = self.frames(wish) > LONG * self.num_frames
+        return wish.schedule == "stream" or (wish.schedule is None and long)
 
     def unknown(self, prompt: str) -> dict[str, list[str]]:
         """Words of a prompt that it never saw, each with the nearest that it knows."""
@@ -165,4 +185,5 @@ def read_model(model: str | None = None) -> Model:
         vocabulary=read_vocabulary(folder / "text_encoder"),
         off=off,
         weights=weights_of(folder, index),
+        values=values_of(vae, transformer),
     )

@@ -3,18 +3,20 @@
 Pictures and videos are named by id, of an upload or of another job; never by a path.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .jobs import JobError
+from .jobs import Job, JobError
 
 Task = Literal["generate", "extend", "loop", "connect", "remix", "blend", "inpaint", "outpaint"]
 Media = Annotated[str, Field(pattern=r"^(upload|video)_[0-9a-f]{32}$")]  # an id
 Text = Annotated[str, Field(max_length=4000)]
 Side = Annotated[int, Field(gt=0, le=4096)]
+Sampler = Literal["euler", "heun", "unipc", "dpm++"]
 Box = tuple[float, float, float, float]
 NEEDS = {
     "extend": ("video", "seconds"), "loop": (), "connect": ("video", "other"), "remix": ("video",),
@@ -59,7 +61,10 @@ class Wish(BaseModel):
     num_inference_steps: int | None = Field(default=None, gt=0, le=1000)
     guidance_scale: float | None = Field(default=None, ge=1, le=100)
     seed: int | None = Field(default=None, ge=0, lt=2**63)
-    schedule: Literal["equal", "staircase", "rolling"] | None = None
+    schedule: Literal["equal", "staircase", "rolling", "stream"] | None = (
+        None  # None: equal, or stream if it is long
+    )
+    sampler: Sampler | None = None
 
     @model_validator(mode="after")
     def _is_whole(self) -> "Wish":
@@ -115,9 +120,14 @@ def run_wish(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **op
     Raises:
         ValueError: what no model could make; the message says what can be.
     """
-
     if hasattr(pipe, "run"):
         return pipe.run(wish, find, seed, **options)
+    with sampled_by(pipe, wish.sampler):
+        return _call(pipe, wish, find, seed, **options)
+
+
+def _call(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **options: Any) -> Any:
+    """`run_wish` of a `KinemaPipeline`."""
 
     def file(name: str | None) -> str | None:
         return None if name is None else str(find(name))
@@ -152,10 +162,42 @@ def run_wish(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **op
     pictures |= {"keyframes": {at: file(name) for at, name in wish.keyframes.items()}} if wish.keyframes else {}
     length = num_frames(pipe, wish)
     given |= {} if length is None else {"num_frames": length}
-    given |= {} if wish.schedule is None else {"schedule": wish.schedule}
+    given |= {} if wish.schedule in (None, "stream") else {"schedule": wish.schedule}
     if cards:
         return pipe(storyboard=cards, **pictures, **given)
     return pipe(wish.prompt, **pictures, **given)
+
+
+@contextmanager
+def sampled_by(pipe: Any, sampler: Sampler | None) -> Iterator[None]:
+    """Let a pipeline denoise by another of diffusers' samplers; its own is back afterwards."""
+    if sampler in (None, "euler"):
+        yield
+        return
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+    from diffusers.schedulers.scheduling_flow_match_heun_discrete import FlowMatchHeunDiscreteScheduler
+    from diffusers.schedulers.scheduling_unipc_multistep import UniPCMultistepScheduler
+
+    own = pipe.scheduler
+    if sampler == "heun":
+        pipe.scheduler = FlowMatchHeunDiscreteScheduler.from_config(own.config)
+    else:
+        kind = UniPCMultistepScheduler if sampler == "unipc" else DPMSolverMultistepScheduler
+        flow = {
+            "prediction_type": "flow_prediction",
+            "use_flow_sigmas": True,
+            "flow_shift": own.config.get("shift", 1.0),
+        }
+        pipe.scheduler = kind.from_config(own.config, **flow)
+    try:
+        yield
+    finally:
+        pipe.scheduler = own
+
+
+def wish_of(job: Job) -> Wish:
+    """What a job is to become."""
+    return read_wish(job.request)
 
 
 def num_frames(pipe: Any, wish: Wish) -> int | None:
