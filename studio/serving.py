@@ -60,6 +60,7 @@ class Serving:
         finish: what results are marked and signed with.
         webhooks: addresses that are told of what is made or has failed.
         webhook_secret: signs what they are told.
+        improve_url, improve_model: who improves prompts, see `improve.improver_of`.
     """
 
     folder: Path = FOLDER
@@ -79,6 +80,8 @@ class Serving:
     finish: Finish = PLAIN
     webhooks: Sequence[str] = ()
     webhook_secret: str = ""
+    improve_url: str | None = None
+    improve_model: str | None = None
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def build_improving(shared: Shared, prompt: gr.Textbox) -> None:
         if not (words or "").strip():
             raise gr.Error("Write a prompt first.", print_exception=False)
         with said():
-            found = improver_of(shared.served.serving)(words, shared.studio.model)
+            serving = shared.served.serving
+            found = improver_of(serving.improve_url, serving.improve_model)(words, shared.studio.model)
         changes = "".join(f"<li>{html.escape(each)}</li>" for each in found.changes)
         told = f"<ul>{changes}</ul>" if changes else "<p>There is nothing to improve that the rules know.</p>"
         shown = f"<p>{difference_html(words, found.text)}</p>{told}"
