@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from .options import add_finish_options, add_improve_options, finish_of
+
 if TYPE_CHECKING:
     from .serving import Serving
 
@@ -32,6 +34,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
     add("--webhook", action="append", default=[], metavar="URL", help="is told of every video that is made or "
         "has failed; the secret that signs it is read from KINEMA_WEBHOOK_SECRET")  # fmt: skip
+    add_finish_options(parser)
+    add_improve_options(parser)
     add("--longest", type=float, default=None, metavar="SECONDS", help="of a video (default: 600)")
 
 
@@ -40,12 +44,13 @@ def command(args: argparse.Namespace) -> None:
     from kinema.app import serve
 
     from ..pipeline.checkpoint import CheckpointError
+    from .finishing import FinishError
     from .jobs import JobError
     from .serving import ServeError
 
     try:
         serve(read_options(args))
-    except (ServeError, CheckpointError, JobError) as error:
+    except (ServeError, FinishError, CheckpointError, JobError) as error:
         raise SystemExit(f"kinema serve: {error}") from None
 
 
@@ -80,6 +85,9 @@ def read_options(args: argparse.Namespace) -> "Serving":
         budget=Serving.budget if args.disk is None else read_bytes(args.disk),
         limits=limits,
         captions=args.captions,
+        finish=finish_of(args),
+        improve_url=args.improve_url,
+        improve_model=args.improve_model,
         webhooks=args.webhook,
         webhook_secret=os.environ.get(SECRET, ""),
     )

@@ -4,7 +4,6 @@ What was really done is read back from the file, and stands in `job.result["appl
 signed cannot be changed any more.
 """
 
-import argparse
 import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,37 +64,6 @@ class Finish:
 
 
 PLAIN = Finish()
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Those of a `Finish`, for a server and its workers."""
-    group = parser.add_argument_group("what results are marked with")
-    group.add_argument("--mark", metavar="TEXT", help="words written onto every frame, such as 'Made with AI'")
-    group.add_argument("--c2pa-cert", type=Path, metavar="FILE", help="PEM certificates to sign results with")
-    group.add_argument("--c2pa-key", type=Path, metavar="FILE", help="PEM private key of the first of them")
-    group.add_argument("--c2pa-tsa", metavar="URL", help="a time-stamping authority, asked for every result")
-
-
-def finish_of(args: argparse.Namespace) -> Finish:
-    """
-    Raises:
-        FinishError: some of the arguments need others.
-    """
-    chain, key, timestamps = args.c2pa_cert, args.c2pa_key, args.c2pa_tsa
-    if chain is None and key is None and timestamps is None:
-        return Finish(args.mark)
-    if chain is None or key is None:
-        raise FinishError("signing needs both --c2pa-cert FILE and --c2pa-key FILE")
-    return Finish(args.mark, Certificate(chain.expanduser().absolute(), key.expanduser().absolute(), timestamps))
-
-
-def as_arguments(finish: Finish) -> list[str]:
-    """What `add_arguments` reads back."""
-    words = [] if finish.mark is None else [f"--mark={finish.mark}"]
-    if (certificate := finish.certificate) is not None:
-        words += [f"--c2pa-cert={certificate.chain.absolute()}", f"--c2pa-key={certificate.key.absolute()}"]
-        words += [] if certificate.timestamps is None else [f"--c2pa-tsa={certificate.timestamps}"]
-    return words
 
 
 def save_result(

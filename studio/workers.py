@@ -17,9 +17,10 @@ from pathlib import Path
 from typing import IO
 
 from .claims import give_up, making
-from .finishing import PLAIN, Finish, as_arguments
+from .finishing import PLAIN, Finish
 from .jobs import Job
 from .making import recover
+from .options import finish_words
 from .shelf import Shelf
 from .store import JobStore
 from .worker import READY, UNLOADABLE
@@ -199,4 +200,4 @@ def worker_command(
     """What starts a worker process of a studio."""
     options = {"--model": model, "--device": device, "--dtype": dtype}
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
-    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given, *as_arguments(finish)]
+    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given, *finish_words(finish)]

@@ -18,14 +18,12 @@ from kinema.studio.finishing import (
     PLAIN,
     Finish,
     FinishError,
-    add_arguments,
     applied_to,
-    as_arguments,
-    finish_of,
     is_kinema,
 )
 from kinema.studio.making import make
 from kinema.studio.marking import SMALLEST, check_mark, draw_mark, has_mark
+from kinema.studio.options import add_finish_options, finish_of, finish_words
 from kinema.studio.signing import INSTALL, Certificate, read_signature, sign
 from kinema.studio.workers import Workers, worker_command
 
@@ -186,10 +184,10 @@ def test_a_missing_library_says_how_to_install_it(certificate, monkeypatch):
 
 def test_the_arguments_of_a_worker_say_the_same(certificate):
     parser = argparse.ArgumentParser()
-    add_arguments(parser)
+    add_finish_options(parser)
     timed = Certificate(certificate.chain, certificate.key, "http://127.0.0.1:9/tsa")
     for finish in (PLAIN, Finish("--AI"), Finish("Made with AI", certificate), Finish(None, timed)):
-        assert finish_of(parser.parse_args(as_arguments(finish))) == finish
+        assert finish_of(parser.parse_args(finish_words(finish))) == finish
     with pytest.raises(FinishError, match="needs both"):
         finish_of(parser.parse_args(["--c2pa-key", "key.pem"]))
 
