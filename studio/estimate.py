@@ -1,8 +1,8 @@
 """What a video will take here before it is asked for: time, from those that were made here before, and memory.
 
 Measured: the time and the peak of memory of every video that was made here, the memory that is free now, and what
-the model and its libraries take. Reckoned: what a video of another size takes at its peak (`facts.values_of`), scaled
-to the most that one that was made here took of it, as soon as large enough ones were.
+the model and its libraries take. Reckoned: what a video of another size takes at its peak (`facts.values_of`); it is
+scaled to the most that one that was made here took of it, as soon as large enough ones were.
 """
 
 from collections.abc import Iterator
