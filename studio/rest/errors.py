@@ -17,6 +17,10 @@ STATUS = {
     "rate_limited": 429, "too_large": 413, "unsupported_media_type": 415, "invalid_api_key": 401,
     "model_not_loaded": 503, "disk_full": 507, "refused": 400, "cleaned": 410,
 }  # fmt: skip
+OTHERS = (  # they are 400, or told where they arise
+    "invalid_request", "unknown_parameter", "input_not_usable", "method_not_allowed", "invalid_range",
+    "host_not_allowed", "origin_not_allowed", "internal_error",
+)  # fmt: skip
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
 logger = logging.getLogger(__name__)

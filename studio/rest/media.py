@@ -3,7 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from typing import IO
+from typing import IO, Any, Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
@@ -12,6 +12,7 @@ from starlette.types import Message, Receive, Scope, Send
 from ..jobs import Job, JobError, NoJobError
 from ..service import Studio
 from .access import Asker
+from .contract import EVENTS, binary
 from .errors import error_response
 from .objects import video_object
 from .routes import PREFIX, Served, mine
@@ -20,6 +21,16 @@ EVENTS_EVERY = 0.1  # seconds between looks for an event stream
 STILL_THERE = 15.0  # seconds of silence after which a stream says that it lives, for what stands between
 GROWS_EVERY = 0.2  # seconds between looks at a file that grows
 PIECE = 1 << 18  # bytes
+
+CONTENT: dict[int | str, dict[str, Any]] = {
+    200: {"description": "The file."} | binary("video/mp4", "image/png", "image/webp"),
+    206: {"description": "The part that the header Range asks for."},
+    304: {"description": "It is the one that the header If-None-Match names."},
+    416: {"description": "It has no such part."},
+}
+TOLD: dict[int | str, dict[str, Any]] = {
+    200: {"description": EVENTS, "content": {"text/event-stream": {"schema": {"type": "string"}}}}
+}
 
 media = APIRouter(prefix=PREFIX, tags=["media"])
 
@@ -46,8 +57,14 @@ class File(FileResponse):
             await broken(scope, receive, send)
 
 
-@media.get("/{video_id}/content")
-def content(video_id: str, request: Request, studio: Served, asker: Asker, variant: str = "video") -> Response:
+@media.get("/{video_id}/content", response_class=Response, responses=CONTENT)
+def content(
+    video_id: str,
+    request: Request,
+    studio: Served,
+    asker: Asker,
+    variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+) -> Response:
     """The file, its thumbnail or its contact sheet; with Range and ETag."""
     mine(studio, video_id, asker)
     path = studio.content(video_id, variant)
@@ -67,7 +84,7 @@ def content(video_id: str, request: Request, studio: Served, asker: Asker, varia
 media.head("/{video_id}/content", include_in_schema=False)(content)
 
 
-@media.get("/{video_id}/preview")
+@media.get("/{video_id}/preview", response_class=Response, responses={200: binary("image/webp")})
 def preview(video_id: str, studio: Served, asker: Asker) -> FileResponse:
     """The newest preview of a video that is being made: an animated WebP."""
     mine(studio, video_id, asker)
@@ -79,7 +96,7 @@ def preview(video_id: str, studio: Served, asker: Asker) -> FileResponse:
     return File(path, headers={"Cache-Control": "no-store"}, stat_result=about)
 
 
-@media.get("/{video_id}/stream")
+@media.get("/{video_id}/stream", response_class=Response, responses={200: binary("video/mp4")})
 def stream(video_id: str, studio: Served, asker: Asker) -> StreamingResponse:
     """A long video while it is made: a fragmented MP4 that goes on until it has ended."""
     job = mine(studio, video_id, asker)
@@ -91,7 +108,7 @@ def stream(video_id: str, studio: Served, asker: Asker) -> StreamingResponse:
                              headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"})  # fmt: skip
 
 
-@media.get("/{video_id}/events")
+@media.get("/{video_id}/events", response_class=Response, responses=TOLD)
 async def events(video_id: str, request: Request, studio: Served, asker: Asker) -> StreamingResponse:
     """Server-sent events: `video` with the object whenever it changes, until it has ended; then `done`."""
     await asyncio.to_thread(mine, studio, video_id, asker)

@@ -13,11 +13,23 @@ from .references import CARD_PICTURE
 from .routes import PREFIX
 
 # Flat extensions of the request, by their names in a wish; the others are those of the `openai` client.
-EXTENSIONS = (
-    "seed", "fps", "num_frames", "width", "height", "num_inference_steps", "guidance_scale", "negative_prompt",
-    "storyboard",
-)  # fmt: skip
-KNOWN = ("prompt", "model", "seconds", "size", "input_reference", *EXTENSIONS)
+SAMPLING = ("seed", "fps", "width", "height", "num_inference_steps", "guidance_scale", "negative_prompt")
+EXTENSIONS = {
+    "generate": (*SAMPLING, "num_frames", "storyboard"), "extend": (*SAMPLING, "direction"),
+    "remix": (*SAMPLING, "strength"),
+}  # fmt: skip
+KNOWN = ("prompt", "model", "seconds", "size", "input_reference", *EXTENSIONS["generate"])
+
+
+def fields_of(task: str, named: str | None) -> tuple[str, ...]:
+    """The fields of a request.
+
+    Args:
+        task: of `Wish`: "generate", "extend" or "remix".
+        named: the field that names what it is made from, if there is one.
+    """
+    length = () if task == "remix" else ("seconds",)
+    return ("prompt", *((named,) if named else ()), "model", *length, "size", *EXTENSIONS[task])
 
 
 def video_object(job: Job, studio: Studio) -> dict[str, Any]:
@@ -42,10 +54,8 @@ def video_object(job: Job, studio: Studio) -> dict[str, Any]:
             video["preview"] = f"{PREFIX}/{job.id}/preview?number={job.preview}"
         if studio.shelf.growing(job.id).exists():
             video["stream"] = f"{PREFIX}/{job.id}/stream"
-    if result:
-        video |= {name: result[name] for name in ("seed", "fps", "num_frames", "num_inference_steps",
-                                                  "guidance_scale", "warnings")}  # fmt: skip
-    return video
+    told = ("seed", "fps", "num_frames", "num_inference_steps", "guidance_scale", "warnings", "applied")
+    return video | {name: result[name] for name in told if name in result}
 
 
 def prompt_of(job: Job) -> str:
@@ -54,18 +64,17 @@ def prompt_of(job: Job) -> str:
     return wish.prompt or " | ".join(card.text for card in wish.storyboard or ())
 
 
-def wish_values(body: Body, model: Model, named: str | None) -> dict[str, Any]:
+def wish_values(body: Body, model: Model, task: str, named: str | None) -> dict[str, Any]:
     """The values of a wish from those of a request; given files are the caller's.
 
     Args:
-        body, model: of the request.
+        body, model, task: of the request.
         named: the field that names what it is made from; None: there is none.
 
     Raises:
         JobError: another model, an unknown name, or a size or length that cannot be read.
     """
-    known = [name for name in KNOWN if name != "input_reference"] + ([] if named is None else [named])
-    values = body.values
+    known, values = fields_of(task, named), body.values
     files = [name for name in body.files if name != named and not (named and CARD_PICTURE.fullmatch(name))]
     for name in (*values, *files):
         if name in files and name in known:
@@ -77,7 +86,7 @@ def wish_values(body: Body, model: Model, named: str | None) -> dict[str, Any]:
     asked = values.get("model")
     if asked not in (None, "", model.name):
         raise JobError(f"the model {asked!r:.80} is not served here; {model.name!r} is", "model_not_found")
-    wish = {name: values[name] for name in ("prompt", *EXTENSIONS) if values.get(name) not in (None, "")}
+    wish = {name: values[name] for name in ("prompt", *EXTENSIONS[task]) if values.get(name) not in (None, "")}
     if values.get("size"):
         wish |= _size(values["size"])
     if values.get("seconds"):

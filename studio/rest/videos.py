@@ -13,6 +13,7 @@ from .bodies import read_body
 from .objects import video_object, wish_values
 from .references import card_pictures, reference
 from .routes import PREFIX, Key, Served, mine
+from .schema import DeletedVideo, Video, VideoList
 
 POLL_MS = (250, 5000)  # between polls, by the time that is left
 
@@ -40,7 +41,7 @@ async def _submit(
     asker.may_ask()
     body = await read_body(request)
     named = "input_reference" if task == "generate" else "video" if video is None else None
-    values = wish_values(body, studio.model, named)
+    values = wish_values(body, studio.model, task, named)
     if task == "generate":
         picture = await reference(studio, body, "input_reference", asker.name)
         values |= {} if picture is None else {"image": picture}
@@ -56,13 +57,13 @@ async def _submit(
     return _answer(studio, job)
 
 
-@api.post("")
+@api.post("", response_model=Video)
 async def create(request: Request, studio: Served, asker: Asker, key: Key = None) -> JSONResponse:
     """Queue a video of a prompt, of a prompt and a picture, or of a storyboard."""
     return await _submit(request, studio, asker, key, "generate")
 
 
-@api.get("")
+@api.get("", response_model=VideoList)
 def page(
     studio: Served,
     asker: Asker,
@@ -77,25 +78,25 @@ def page(
     return JSONResponse({"object": "list", "data": data, **ends, "has_more": len(found) > limit})
 
 
-@api.post("/edits")
+@api.post("/edits", response_model=Video)
 async def edit(request: Request, studio: Served, asker: Asker, key: Key = None) -> JSONResponse:
     """Queue a video made from another one and a prompt."""
     return await _submit(request, studio, asker, key, "remix")
 
 
-@api.post("/extensions")
+@api.post("/extensions", response_model=Video)
 async def extend(request: Request, studio: Served, asker: Asker, key: Key = None) -> JSONResponse:
     """Queue a video that goes on after another one."""
     return await _submit(request, studio, asker, key, "extend")
 
 
-@api.get("/{video_id}")
+@api.get("/{video_id}", response_model=Video)
 def retrieve(video_id: str, studio: Served, asker: Asker) -> JSONResponse:
     """A video as it is now."""
     return _answer(studio, mine(studio, video_id, asker))
 
 
-@api.delete("/{video_id}")
+@api.delete("/{video_id}", response_model=DeletedVideo)
 def delete(video_id: str, studio: Served, asker: Asker) -> JSONResponse:
     """Stop a video if it is being made, and delete it."""
     mine(studio, video_id, asker)
@@ -103,14 +104,14 @@ def delete(video_id: str, studio: Served, asker: Asker) -> JSONResponse:
     return JSONResponse({"id": video_id, "object": "video.deleted", "deleted": True})
 
 
-@api.post("/{video_id}/remix")
+@api.post("/{video_id}/remix", response_model=Video)
 async def remix(video_id: str, request: Request, studio: Served, asker: Asker, key: Key = None) -> JSONResponse:
     """Queue another one made from a video and a prompt."""
     await asyncio.to_thread(mine, studio, video_id, asker)
     return await _submit(request, studio, asker, key, "remix", video_id)
 
 
-@api.post("/{video_id}/cancel")
+@api.post("/{video_id}/cancel", response_model=Video)
 async def cancel(video_id: str, request: Request, studio: Served, asker: Asker) -> JSONResponse:
     """Stop a video within its next step; {"keep": true} keeps the frames as they are by then."""
     await asyncio.to_thread(mine, studio, video_id, asker)
