@@ -14,7 +14,7 @@ PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Kine
 body {{font: 1rem/1.5 system-ui, sans-serif; max-width: 56rem; margin: 2rem auto; padding: 0 1rem}}
 code {{font: .9em ui-monospace, monospace; overflow-wrap: anywhere}} h2 {{margin-top: 2.5rem}}
 details {{border: 1px solid var(--line); border-radius: .4rem; margin: .5rem 0; padding: .4rem .8rem}}
-summary {{cursor: pointer}} .wide {{overflow-x: auto}}
+th code {{overflow-wrap: normal}} summary {{cursor: pointer}} .wide {{overflow-x: auto}}
 table {{border-collapse: collapse; width: 100%}} caption {{text-align: left; font-weight: 600; padding: .6rem 0}}
 th, td {{text-align: left; vertical-align: top; border-top: 1px solid var(--line); padding: .3rem .6rem .3rem 0}}
 </style></head><body><main><h1>Kinema {version}: API</h1>{about}

@@ -9,7 +9,8 @@ from ..service import Studio
 from .access import Owner
 
 PREFIX = "/v1/videos"
-Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255)]
+KEY_ABOUT = "A second call with the same key and content is answered with the first one's video."
+Key = Annotated[str | None, Header(alias="Idempotency-Key", max_length=255, description=KEY_ABOUT)]
 
 
 def _studio(request: Request) -> Studio:
