@@ -17,6 +17,7 @@ from .claims import claim, fail
 from .finishing import PLAIN, Finish
 from .jobs import Job, JobError, LostJobError
 from .making import make, recover
+from .memory import Meter
 from .options import add_finish_options, finish_of
 from .shelf import Shelf
 from .store import JobStore
@@ -30,9 +31,12 @@ logger = logging.getLogger(__name__)
 
 
 def work(
-    store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading.Event, finish: Finish = PLAIN
-) -> None:
-    """Make jobs until told to stop."""
+    store: JobStore, shelf: Shelf, pipe: Any, name: str, stopped: threading.Event, finish: Finish = PLAIN,
+    most_memory: int = 0,
+) -> None:  # fmt: skip
+    """Make jobs until told to stop, with so many bytes of memory at most; 0: with what is free."""
+    meter = Meter(pipe, most_memory)
+    meter.tell(shelf.folder / "logs", name)
     while not stopped.is_set():
         try:
             job = claim(store, name)
@@ -45,7 +49,7 @@ def work(
             continue
         begin = time.monotonic()
         try:
-            make(store, shelf, pipe, job, finish)
+            make(store, shelf, pipe, job, finish, meter)
         except LostJobError as error:
             logger.warning("%s", error)
         except JobError as error:
@@ -75,6 +79,7 @@ def main() -> None:
     parser.add_argument("--model")
     parser.add_argument("--device")
     parser.add_argument("--dtype")
+    parser.add_argument("--memory", type=int, default=0, help="bytes to take at most; 0: what is free")
     add_finish_options(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -93,7 +98,7 @@ def main() -> None:
     shelf = Shelf(args.folder)
     sys.stdout.write(f"{READY}\n")
     sys.stdout.flush()
-    work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event(), finish)
+    work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event(), finish, args.memory)
 
 
 def _end_with_the_server() -> None:
