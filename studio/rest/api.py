@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.routing import Match
+from starlette.routing import Match, Mount
 
 from ..service import Studio
 from .access import Access
@@ -45,7 +45,10 @@ def build_api(
     @app.api_route("/v1/{path:path}", methods=list(METHODS), include_in_schema=False)
     def nothing(request: Request, path: str) -> None:
         """Else the pages, which are mounted beside the API, would answer in their own way."""
-        others = [route for route in app.router.routes if getattr(route, "endpoint", None) is not nothing]
+        others = [
+            route for route in app.router.routes
+            if getattr(route, "endpoint", None) is not nothing and not isinstance(route, Mount)
+        ]  # fmt: skip
         methods = [
             method for method in METHODS
             if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in others)

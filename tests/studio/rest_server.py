@@ -6,6 +6,7 @@ import threading
 import time
 
 import uvicorn
+from starlette.applications import Starlette
 
 from kinema.studio.model import read_model
 from kinema.studio.rest.access import Access
@@ -25,6 +26,7 @@ def served(folder, model, *, pipe=None, access=None, limits=None, prompt_filter=
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     app = build_api(studio, access or Access())
+    app.mount("/", Starlette())  # where the pages are
     server = uvicorn.Server(uvicorn.Config(app, "127.0.0.1", port, log_level="error"))
     stopped = threading.Event()
     threads = [threading.Thread(target=server.run)]
