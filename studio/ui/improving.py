@@ -5,6 +5,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..improve import difference_html, improver_of
 from .live import CSS
 from .shared import Shared, said
 
@@ -26,16 +27,15 @@ def build_improving(shared: Shared, prompt: gr.Textbox) -> None:
             use = gr.Button("Use it", size="sm", variant="primary", elem_id="use-improved", min_width=100)
             keep = gr.Button("Keep mine", size="sm", elem_id="keep-mine", min_width=100)
 
-    def improve(words: str) -> list[Any]:
-        from ..improve import difference_html, improver_of
+    serving = shared.served.serving
 
+    def improve(words: str) -> list[Any]:
         if not (words or "").strip():
             raise gr.Error("Write a prompt first.", print_exception=False)
         with said():
-            serving = shared.served.serving
             found = improver_of(serving.improve_url, serving.improve_model)(words, shared.studio.model)
         changes = "".join(f"<li>{html.escape(each)}</li>" for each in found.changes)
-        told = f"<ul>{changes}</ul>" if changes else "<p>There is nothing to improve that the rules know.</p>"
+        told = f"<ul>{changes}</ul>" if changes else "<p>There is nothing to improve.</p>"
         shown = f"<p>{difference_html(words, found.text)}</p>{told}"
         return [gr.Group(visible=True), f'<div role="status" aria-live="polite">{shown}</div>', found.text]
 

@@ -81,6 +81,7 @@ function draw(text) {
   for (const folded of part.querySelectorAll('[data-wide]'))
     if (!folded.known) { folded.known = true; folded.open = innerWidth >= 700; }
   const player = part.querySelector('video');
+  if (still.matches && player?.dataset.key.endsWith('stream')) player.removeAttribute('poster');  // it moves
   if (player && player !== playing) {
     player.muted = true;
     if (source && source.split(' ')[0] === player.dataset.key.split(' ')[0]) player.currentTime = time;

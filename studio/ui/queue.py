@@ -14,9 +14,8 @@ from ..rest.objects import prompt_of
 from ..upkeep import Room, room
 from .live import LATER, SOON, about, bar, button, live, waiting_for
 from .shared import Shared, media_url, preview_url, said
-from .watching import do, words_of
+from .watching import QUEUED, do, words_of
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 LAST = 6  # ended ones that are shown
 FULL = 0.9  # share of the disk budget from which on it is said what will go
 LOOK_AT_DISK = 20.0  # seconds
@@ -63,7 +62,7 @@ def build_queue(shared: Shared, page: gr.Blocks) -> None:
         return do(shared, job, event.act, source, settings, request)
 
     outputs = [shared.followed, shared.source, shared.settings, shared.tabs]
-    view.act(act, [shared.source, shared.settings], outputs, **QUIET)
+    view.act(act, [shared.source, shared.settings], outputs, **QUEUED)
 
 
 def move(shared: Shared, owner: Owner, job: Job, way: str) -> None:

@@ -14,7 +14,8 @@ from . import estimating
 from .live import LATER, SOON, about, bar, button, live, seen_job, waiting_for
 from .shared import CREATE, EDIT, Shared, media_url, preview_url, said
 
-QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Through Gradio's queue: what is answered without it does not tell that a State has changed.
+QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
 STAGES = {"starting": "Starting", "reading the prompt": "Reading the prompt", "denoising": "Taking shape",
           "decoding": "Turning it into frames", "writing": "Writing the file"}  # fmt: skip
 CSS = """
@@ -66,7 +67,7 @@ def build_watching(shared: Shared, page: gr.Blocks, prefix: str = "", *, lock: b
         return do(shared, job, event.act, source, settings, request)
 
     outputs = [shared.followed, shared.source, shared.settings, shared.tabs]
-    view.act(act, [shared.source, shared.settings], outputs, **QUIET)
+    view.act(act, [shared.source, shared.settings], outputs, **QUEUED)
     return view
 
 
@@ -157,17 +158,17 @@ def _in_progress(shared: Shared, job: Job, prefix: str) -> tuple[str, str]:
         button("keep", "Stop and keep what there is", job.id, prefix),
         button("cancel", "Cancel and discard", job.id, prefix),
     )  # fmt: skip
-    return f"{stage}.", line + screen + actions
+    return f"{stage.partition(',')[0]}.", line + screen + actions
 
 
 def _growing(shared: Shared, job: Job) -> str:
     """The player of a long video that is still being made; "": it cannot be played yet."""
-    growing = getattr(shared.studio.shelf, "growing", None)
-    if growing is None or not growing(job.id).is_file():
+    if not shared.studio.shelf.growing(job.id).is_file():
         return ""
+    sketch = f'poster="{preview_url(job)}"' if job.preview else ""  # a player takes a while until it begins
     return _screen(
-        f'<video data-key="{job.id} stream" data-play src="v1/videos/{job.id}/stream" controls muted playsinline '
-        f'aria-label="The video as far as it is made"></video>'
+        f'<video data-key="{job.id} stream" data-play src="v1/videos/{job.id}/stream" {sketch} controls muted '
+        'playsinline aria-label="The video as far as it is made"></video>'
     ) + '<p class="quiet">It plays while the rest is being made.</p>'  # fmt: skip
 
 
