@@ -21,10 +21,30 @@ from .wish import read_wish
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".gif", ".png")  # that carry a provenance
 SECONDS, MEMORY, MOST_TEXT = 20, 2 << 30, 1_000_000  # of the child; bytes; characters of a provenance
 CHILD = [sys.executable, "-P", "-c", "from kinema.studio.restoring import serve; serve()"]
-KEPT = ("prompt", "negative_prompt", "storyboard", "image", "keyframes", "schedule", "fit")  # of a request
+KEPT = (
+    "prompt",
+    "negative_prompt",
+    "storyboard",
+    "image",
+    "keyframes",
+    "schedule",
+    "sampler",
+    "fit",
+)  # of a request
 USED = ("seed", "width", "height", "fps", "num_inference_steps", "guidance_scale")  # of a result
 ANYWHERE = ("seed", "num_inference_steps", "guidance_scale")  # of a result, whatever the task
-OF_TEXTS = ("generate", "image", "keyframes", "storyboard", "canvas")  # tasks of a provenance that are "generate"
+OF_TEXTS = (
+    "generate",
+    "image",
+    "keyframes",
+    "storyboard",
+    "canvas",
+    "stream",
+)  # tasks of a provenance that are "generate"
+SAMPLERS = {  # schedulers by class, as a wish names them
+    "FlowMatchHeunDiscreteScheduler": "heun", "UniPCMultistepScheduler": "unipc",
+    "DPMSolverMultistepScheduler": "dpm++",
+}  # fmt: skip
 _ID = re.compile(r"(?:video|upload)_[0-9a-f]{32}")
 
 
@@ -54,7 +74,10 @@ def of_job(job: Job, there: Callable[[str], bool]) -> Restored:
         of_media = dict(request) | {name: used[name] for name in ANYWHERE if name in used}
         return _of_media(of_media, there) or _checked(_text_only(dict(request) | used), [_lost(job.task)], there)
     values = {name: request[name] for name in (*KEPT, *USED) if request.get(name) is not None} | used
-    length = request if result.get("interrupted") or "num_frames" not in result else result
+    stopped = result.get("interrupted") and not result.get(
+        "streamed"
+    )  # a stream's beginning is whole at any length
+    length = request if stopped or "num_frames" not in result else result
     if length.get("num_frames") is not None:
         values["num_frames"] = length["num_frames"]
     elif request.get("seconds") is not None:
@@ -89,8 +112,11 @@ def _of_provenance(made: Provenance, model: Model, there: Callable[[str], bool])
     values = {name: value for name, value in values.items() if value is not None}
     if made.seed is None:
         notes.append("Its noise was not drawn from a seed, so the same settings make another video.")
-    if made.by_hand:
-        notes.append(f"It was made in Python with {', '.join(made.by_hand)}, which cannot be taken over.")
+    if made.scheduler in SAMPLERS:
+        values["sampler"] = SAMPLERS[made.scheduler]
+    by_hand = [each for each in made.by_hand if each != "another scheduler" or "sampler" not in values]
+    if by_hand:
+        notes.append(f"It was made in Python with {', '.join(by_hand)}, which cannot be taken over.")
     name = "kinema" if made.model in (None, "default") else Path(made.model).name
     if name != model.name:
         notes.append(f"It was made by the model {name}, and this is {model.name}: the video will be another one.")
@@ -100,7 +126,14 @@ def _of_provenance(made: Provenance, model: Model, there: Callable[[str], bool])
             return Restored(restored.values, tuple(notes))
         return _checked(_text_only(values | {"prompt": made.prompt}), [*notes, _lost(made.task)], there)
     values |= {"num_frames": made.num_frames} | _words(made) | _pictures(made, notes)
+    streams = model.is_streamed(read_wish({"prompt": "anything", **_sizes(values)}))
+    if streams != (made.task == "stream"):  # otherwise than it would be made of itself
+        values["schedule"] = "stream" if made.task == "stream" else "equal"
     return _checked(values, notes, there)
+
+
+def _sizes(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: values[name] for name in ("num_frames", "fps") if name in values}
 
 
 def read_file(path: str | Path) -> Provenance:

@@ -15,6 +15,7 @@ from .jobs import Job
 from .making import wish_of
 from .model import KINEMA, NAME, Model
 from .rest.objects import KNOWN
+from .restoring import SAMPLERS
 from .wish import NEEDS, Wish, run_wish
 
 ROUTES = {"generate": "", "extend": "/extensions", "remix": "/edits"}  # tasks that the REST API takes
@@ -67,7 +68,7 @@ def used_wish(job: Job) -> Wish:
     names = ["seed", "num_inference_steps", "guidance_scale"]
     names += ["width", "height", "fps"] if wish.task == "generate" else []
     used: dict[str, Any] = {name: result[name] for name in names if result.get(name) is not None}
-    if wish.task == "generate" and not result.get("interrupted"):
+    if wish.task == "generate" and (result.get("streamed") or not result.get("interrupted")):
         used |= {"num_frames": result["num_frames"], "seconds": None}
     return wish.model_copy(update=used)
 
@@ -78,7 +79,8 @@ def as_python(job: Job, place: Place) -> Snippet:
     notes = [*_before(wish, place), *_doubts(job, place)]
     if place.model.kind not in (NAME, KINEMA):
         return Snippet(_foreign_python(wish, name, place), tuple(notes))
-    call = _recorded(wish, place)
+    streamed = _is_streamed(job, wish, place)
+    call = _streamed(wish, place) if streamed else _recorded(wish, place)
     device, dtype = (place.made.device, place.made.dtype) if place.made else ("cpu", "float32")
     given = [] if place.name is None else [repr(place.name)]
     given += [] if dtype == "float32" else [f"dtype=torch.{dtype}"]
@@ -86,8 +88,10 @@ def as_python(job: Job, place: Place) -> Snippet:
     lines = ["import torch", *lines] if dtype != "float32" else lines
     lines.append(f"pipe = KinemaPipeline.from_pretrained({', '.join(given)})")
     lines[-1] += "" if device == "cpu" else f".to({device!r})"
+    lines += _sampler(wish)
     seed = [] if wish.seed is None else [f"generator={wish.seed}"]
-    lines += [_call_text(f"output = pipe{call.method}", [*call.arguments(), *seed]), f"output.save({name!r})"]
+    output = "stream" if streamed else "output"
+    lines += [_call_text(f"{output} = pipe{call.method}", [*call.arguments(), *seed]), f"{output}.save({name!r})"]
     return Snippet("\n".join(lines) + "\n", tuple(notes))
 
 
@@ -97,16 +101,18 @@ def as_cli(job: Job, place: Place) -> Snippet:
     if place.model.kind not in (NAME, KINEMA):
         return Snippet("", (f"The kinema command runs Kinema's own models, and this is a {place.model.kind}; "
                             "take the Python.",))  # fmt: skip
-    if wish.schedule is not None:
-        return Snippet("", ("The command line has no option for the schedule; take the Python.",))
-    verb, given, options = _words(wish, place)
+    for option, usual in (("schedule", ("equal", "stream")), ("sampler", ("euler",))):
+        if getattr(wish, option) not in (None, *usual):
+            return Snippet("", (f"The command line has no option for the {option}; take the Python.",))
+    streamed = _is_streamed(job, wish, place)
+    verb, given, options = (_stream_words if streamed else _words)(wish, place)
     dashed = any(word.startswith("-") for word in given)  # would be taken for options
     words: list[Any] = ["kinema", verb, *([] if dashed else given), *options, "-o", _name(job.id, place)]
     words += _option("--seed", wish.seed)
     words += [f"--negative={wish.negative_prompt}"] if wish.negative_prompt else []
     words += _option("--steps", wish.num_inference_steps) + _option("--guidance", wish.guidance_scale)
     words += _option("--height", wish.height) + _option("--width", wish.width) + _option("--fps", wish.fps)
-    if wish.task == "generate":
+    if wish.task == "generate" and not streamed:
         words += _option("--frames", wish.num_frames)
         words += _option("--seconds", wish.seconds) if wish.num_frames is None else []
     words += _option("--model", place.name)
@@ -165,11 +171,57 @@ class _Recorder:
         return lambda *given, **named: _Call(f".{method}", given, named)
 
 
+def _is_streamed(job: Job, wish: Wish, place: Place) -> bool:
+    """Whether it was, or would be, made block by block."""
+    return bool(job.result["streamed"]) if "streamed" in job.result else place.model.is_streamed(wish)
+
+
+def _stream_seconds(wish: Wish, place: Place) -> float:
+    return (place.model.frames(wish) - 1) / (wish.fps or place.model.fps)
+
+
+def _streamed(wish: Wish, place: Place) -> _Call:
+    """The call of `pipe.stream`, as `growing.stream_wish` makes it."""
+    cards = wish.storyboard or ()
+    texts: Any = [(card.at, card.text, *([_name(card.image, place)] if card.image else [])) for card in cards]
+    if len(cards) < 2 and not any(card.image for card in cards):
+        texts = cards[0].text if cards else wish.prompt
+    named = {
+        "seconds": _stream_seconds(wish, place), "frame_rate": wish.fps, "negative_prompt": wish.negative_prompt,
+        "width": wish.width, "height": wish.height, "num_inference_steps": wish.num_inference_steps,
+        "guidance_scale": wish.guidance_scale, "image": wish.image and _name(wish.image, place),
+        "fit": None if wish.fit == "cover" else wish.fit,
+    }  # fmt: skip
+    return _Call(".stream", (texts,), {name: value for name, value in named.items() if value is not None})
+
+
+def _stream_words(wish: Wish, place: Place) -> tuple[str, list[str], list[Any]]:
+    (texts,), pictures = _streamed(wish, place).given, _option("--image", wish.image and _name(wish.image, place))
+    if isinstance(texts, str):
+        texts = [texts]
+    else:
+        pictures += [f"--picture={card[0]!r}={card[2]}" for card in texts if len(card) > 2]
+        texts = [f"{card[0]!r}:{card[1]}" for card in texts]
+    fit = _option("--fit", wish.fit) if wish.fit != "cover" else []
+    return "stream", texts, ["--seconds", _stream_seconds(wish, place), *pictures, *fit]
+
+
+def _sampler(wish: Wish) -> list[str]:
+    """Lines that give the pipeline another sampler, as `sampled_by` does."""
+    if wish.sampler in (None, "euler"):
+        return []
+    kind = next(name for name, sampler in SAMPLERS.items() if sampler == wish.sampler)
+    flow = ['prediction_type="flow_prediction"', "use_flow_sigmas=True", 'flow_shift=own.get("shift", 1.0)']
+    given = ", ".join(["own", *([] if wish.sampler == "heun" else flow)])
+    return [f"from diffusers import {kind}", "", "own = pipe.scheduler.config",
+            f"pipe.scheduler = {kind}.from_config({given})"]  # fmt: skip
+
+
 def _recorded(wish: Wish, place: Place) -> _Call:
-    asked = wish
+    asked = wish.model_copy(update={"sampler": None})
     seconds = wish.task == "generate" and wish.seconds is not None and wish.num_frames is None
     if seconds:  # of a job without a result: what its model would make of them
-        asked = wish.model_copy(update={"seconds": None, "num_frames": place.model.frames(wish)})
+        asked = asked.model_copy(update={"seconds": None, "num_frames": place.model.frames(wish)})
     return run_wish(_Recorder(), asked, lambda name: Path(_name(name, place)), wish.seed or 0)
 
 
@@ -272,7 +324,8 @@ _STOPPED = "It was stopped early, and this makes the whole of it."
 
 
 def _is_stopped(job: Job) -> bool:
-    return bool(job.result.get("interrupted"))
+    """Whether it has less than was asked for; the beginning of a stream is whole at any length."""
+    return bool(job.result.get("interrupted")) and not job.result.get("streamed")
 
 
 def _doubts(job: Job, place: Place) -> Iterator[str]:

@@ -25,7 +25,9 @@ CAR = {"prompt": "a red car drives to the left", "num_inference_steps": 2}
 
 @pytest.fixture(scope="module")
 def pipe(tiny_model):
-    return load(str(tiny_model), device="cpu", quiet=True)
+    pipe = load(str(tiny_model), device="cpu", quiet=True)
+    pipe.facts = read_model(str(tiny_model))
+    return pipe
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +55,11 @@ def test_a_file_and_its_job_restore_the_same_video(studio, pipe, model):
     store, shelf = studio
     picture = upload(shelf, "a")
     cards = [{"at": 0, "text": "a red ball"}, {"at": 0.5, "text": "a blue ball", "image": picture}]
-    wishes = [{"storyboard": cards, "num_inference_steps": 2}, CAR | {"image": picture, "negative_prompt": "snow"}]
+    wishes = [
+        {"storyboard": cards, "num_inference_steps": 1},
+        CAR | {"image": picture, "negative_prompt": "snow", "sampler": "heun"},
+        CAR | {"num_frames": 13, "schedule": "stream", "num_inference_steps": 1},
+    ]
     for wish in wishes:
         job = made(store, shelf, pipe, wish)
         file = shelf.content(job.id)

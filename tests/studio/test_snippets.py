@@ -36,8 +36,10 @@ def model(tiny_model):
 
 
 @pytest.fixture(scope="module")
-def pipe(tiny_model):
-    return command.load(str(tiny_model), device="cpu", quiet=True)
+def pipe(tiny_model, model):
+    pipe = command.load(str(tiny_model), device="cpu", quiet=True)
+    pipe.facts = model
+    return pipe
 
 
 def made(store, shelf, pipe, wish):
@@ -67,10 +69,14 @@ def test_python_and_command_make_the_same_frames(studio, pipe, model, tiny_model
     after = {"task": "extend", "video": first.id, "seconds": 1, "num_inference_steps": 1, "guidance_scale": 2.5}
     longer = made(store, shelf, pipe, after)
     monkeypatch.chdir(tmp_path)
-    for job, run in ((first, "both"), (longer, "python")):
+    story = [{"at": 0, "text": "a red ball"}, {"at": 1, "text": "a blue ball"}]
+    long = made(store, shelf, pipe, {"storyboard": story, "num_frames": 37, "num_inference_steps": 1})
+    other = made(store, shelf, pipe, CAR | {"sampler": "unipc"})
+    assert long.result["streamed"]
+    for job, run in ((first, "both"), (long, "both"), (other, "python"), (longer, "python")):
         place = place_of(shelf, model, tiny_model, job)
         program = as_python(job, place)
-        if run == "python":  # it names the video that it goes on after
+        if job is longer:  # it names the video that it goes on after
             shutil.copy(shelf.content(first.id), tmp_path / f"video-{first.id[6:14]}.mp4")
         exec(compile(program.text, "snippet", "exec"), {})
         file = tmp_path / f"video-{job.id[6:14]}.mp4"
@@ -91,6 +97,9 @@ WISHES = [
     {"prompt": "--help", "fps": 8, "width": 32, "height": 64, "num_frames": 9, "guidance_scale": 1.5, "seed": 3},
     {"storyboard": [{"at": 0, "text": "a car"}, {"at": 1, "text": "a ball: red", "image": A}]},
     {"task": "extend", "video": A, "seconds": 1, "direction": "backward", "fit": "contain", "prompt": "on"},
+    CAR | {"num_frames": 401, "fps": 10, "image": A},
+    CAR | {"num_frames": 401, "schedule": "equal"},
+    {"storyboard": [{"at": 0, "text": "a car"}], "schedule": "stream"},
     {"task": "loop", "video": A},
     {"task": "loop", "prompt": "a car", "seconds": 1.5},
     {"task": "connect", "video": A, "other": B, "seconds": 1},
@@ -101,7 +110,7 @@ WISHES = [
     {"task": "inpaint", "video": A, "prompt": "a cone", "boxes": {"0": BOX, "1.5": BOX}},
     {"task": "inpaint", "video": A, "prompt": "a cone", "mask": "upload_" + 32 * "d"},
 ]
-USUAL = {"direction": "forward", "fit": "cover", "schedule": "linear", "strength": 0.6}  # of both ways
+USUAL = {"direction": "forward", "fit": "cover", "schedule": "linear", "strength": 0.6, "frames_per_block": 1}
 
 
 class AskedError(Exception):
@@ -114,7 +123,7 @@ class Pipe:
     config: typing.ClassVar = {"default_frame_rate": 8.0}
 
     def __call__(self, *given, **named):
-        named = {name: value for name, value in named.items() if value is not None and USUAL.get(name) != value}
+        named = {name: value for name, value in named.items() if value not in (None, "equal", USUAL.get(name))}
         raise AskedError(tuple(each for each in given if each != ""), named)
 
     def __getattr__(self, method):
@@ -186,7 +195,11 @@ def test_what_a_program_cannot_do_is_said(studio, model):
         and "never made" in as_python(loop, place).notes[-1]
     )
     scheduled = store.add("generate", CAR | {"schedule": "rolling"})
-    assert as_cli(scheduled, place).text == "" and "schedule='rolling'" in as_python(scheduled, place).text
+    sampled = store.add("generate", CAR | {"sampler": "heun"})
+    assert (
+        as_cli(scheduled, place).text == as_cli(sampled, place).text == ""
+        and "schedule='rolling'" in as_python(scheduled, place).text
+    )
     wan = replace(place, model=replace(model, kind="WanPipeline"), name="some/wan")
     assert as_cli(loop, wan).text == ""
     text = as_python(store.add("generate", CAR | {"seed": 2, "num_frames": 9}), wan).text
