@@ -1,8 +1,8 @@
 """What a video will take here before it is asked for: time, from those that were made here before, and memory.
 
 Measured: the time and the peak of memory of every video that was made here, the memory that is free now, and what
-the model and its libraries take. Reckoned: what a video of another size takes at its peak (`facts.values_of`); it is
-scaled to the most that one that was made here took of it, as soon as large enough ones were.
+the model and its libraries take. Reckoned: what a video of another size takes at its peak (`facts.values_of`); as
+soon as large enough ones were made here, it is scaled to the most that one of them took of it.
 """
 
 from collections.abc import Iterator
@@ -164,9 +164,10 @@ def _smaller(model: Model, wish: Wish, fits: Any) -> Iterator[Wish]:
     """Of every size from its own downwards, the longest that fits."""
     width, height = model.size(wish)
     step, own = model.multiple, frames_of(model, wish)
-    for row in range(max(1, height // step), 0, -1):
-        columns = max(1, round(row * width / height))
-        size = (width, height) if row * step == height else (columns * step, row * step)
+    for cells in range(max(1, max(width, height) // step), 0, -1):  # along the longer side
+        share = cells * step / max(width, height)
+        size = tuple(step * max(1, round(side * share / step)) for side in (width, height))
+        size = (width, height) if share == 1 else size
         sized = wish if size == (width, height) else wish.model_copy(update=dict(zip(("width", "height"), size)))
         shapes = [_of_length(model, sized, frames) for frames in _lengths(model, wish, own)]
         low, high = 0, len(shapes)  # shapes are by length, the longest first; the first that fits
