@@ -8,6 +8,7 @@ import argparse
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
@@ -31,6 +32,7 @@ LOOK_IDLE = 1.0  # seconds between looks at one that makes nothing
 GROW = 10.0  # seconds between looks at the size of the cluster
 ROOM = 20.0  # seconds after which a worker that finds no machine says so
 GOODBYE = 3.0  # seconds for the actors to clean up; the server waits a little longer
+CONNECT = 60.0  # seconds in which Ray connects; left alone it may wait for ever
 STORE_BYTES = 128 * 2**20  # object store of a Ray of this machine alone: pieces of files go through it
 
 logger = logging.getLogger(__name__)
@@ -245,7 +247,7 @@ def connect(cluster: Cluster) -> Any:
     """Ray, quiet and without a word to anybody else.
 
     Raises:
-        ConnectionError: there is no cluster at the address.
+        OSError: there is no cluster at the address.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # as newer versions do; else they warn
@@ -253,6 +255,9 @@ def connect(cluster: Cluster) -> Any:
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if cluster.address is not None:
+        host, _, port = cluster.address.removeprefix("ray://").rpartition(":")
+        if host and port.isdigit():
+            socket.create_connection((host.strip("[]"), int(port)), CONNECT / 2).close()
         ray.init(address=cluster.address, **quiet)
     else:
         cpus = max(os.cpu_count() or 1, (cluster.workers or 1) * (cluster.cpus or 1))
@@ -273,14 +278,16 @@ def main() -> None:
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     cluster = Cluster(args.address, args.workers, args.cpus, args.gpus)
+    late = threading.Timer(CONNECT, _give_up, (args.address, f"it does not answer for {CONNECT:g} seconds"))
+    late.daemon = True
+    late.start()
     try:
         ray = connect(cluster)
     except Exception as error:
         logger.exception("no Ray")
-        where = f"there is no Ray cluster at {args.address}" if args.address else "Ray cannot be started"
-        sys.stdout.write(f"{where}: {' '.join(str(error).split())}\n")
-        sys.stdout.flush()
-        os._exit(1)
+        _give_up(args.address, " ".join(str(error).split()))
+        return
+    late.cancel()
     driver = Driver(ray, Shelf(args.folder), args.option, cluster, args.name)
     threading.Thread(target=_end_with_the_server, args=(driver,), daemon=True).start()
     driver.run()
@@ -288,6 +295,13 @@ def main() -> None:
     threading.Timer(GOODBYE, os._exit, (status,)).start()
     ray.shutdown()
     os._exit(status)  # whatever threads still wait for
+
+
+def _give_up(address: str | None, why: str) -> None:
+    where = f"there is no Ray cluster at {address}" if address else "Ray cannot be started"
+    sys.stdout.write(f"{where}: {why}\n")
+    sys.stdout.flush()
+    os._exit(1)
 
 
 def _end_with_the_server(driver: Driver) -> None:

@@ -27,9 +27,9 @@ class Cluster:
 
     Attributes:
         address: "auto", "HOST:PORT" or "ray://HOST:PORT"; None: RAY_ADDRESS, else a Ray of this machine alone.
-        workers: actors; None: one a GPU of the cluster as it grows, or one a machine where there are none.
-        cpus: of an actor, which is also how many threads its model uses on a CPU; None: 1 beside a GPU, else as
-            many as let all actors run at once.
+        workers: actors; None: as many as find room, as the cluster grows.
+        cpus: of an actor, which is also how many threads its model uses on a CPU; None: 1 beside a GPU, else the
+            most that let as many actors run at once as are asked for, or as there are machines.
         gpus: of an actor; None: 1 if the cluster has any.
     """
 
