@@ -17,7 +17,7 @@ from .shared import Shared, said
 from .watching import build_watching
 
 WITHOUT_FILES = dict.fromkeys(("image", "guide", "keyframe_1", "keyframe_2"))  # kept only when it is asked for
-WEIGH = ("aspect", "seconds", "steps", "guidance_scale", "fps", "schedule", "carried")
+WEIGH = ("aspect", "seconds", "steps", "guidance_scale", "fps", "schedule", "sampler", "carried")
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 WORD = re.compile(r"[^\W\d_]+$")  # at the end: it is still being typed
 TO_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
@@ -106,6 +106,7 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
     def estimated(*values: Any) -> list[Any]:
         given: dict[str, Any] = {**dict(zip(NAMES, values, strict=True)), **WITHOUT_FILES}
         given["prompt"] = given["prompt"] or "anything"
+        given["seed"] = ""
         text, fits, other = estimating.line(shared, wish_values(model, given, str))
         words = f"Use what fits: {other}" if fits else ""
         return [f'<div role="status" aria-live="polite">{text}</div>', fits, gr.Button(words, visible=bool(fits))]
@@ -126,6 +127,7 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
 
     def apply(fits: dict[str, Any], *values: Any) -> list[Any]:
         given: dict[str, Any] = {**dict(zip(NAMES, values, strict=True)), **WITHOUT_FILES}
+        given["seed"] = ""
         kept = wish_values(model, given, str)
         kept = {name: value for name, value in kept.items() if name not in ("seconds", "num_frames")}
         found = dict(zip(NAMES, fill(kept | fits), strict=True))
@@ -172,7 +174,7 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
 
     def lock(event: gr.EventData) -> list[Any]:
         gr.Info(f"Seed {event.value} is locked: the next video uses it.")
-        return [int(event.value), True]
+        return [event.value, True]
 
     view.lock(lock, None, [parts["seed"], parts["lock"]], **QUIET)
     build_endpoints(shared)

@@ -5,12 +5,13 @@ from typing import Any
 import gradio as gr
 
 from ..model import Model
-from .form import KEYFRAMES, NONE, OWN, SCHEDULES, STRENGTH, styles
+from .form import KEYFRAMES, NONE, OWN, SAMPLERS, SCHEDULES, STRENGTH, styles
 
 
 def picture(**options: Any) -> gr.Image:
     """A picture to give. It is not opened here: only a killable process looks into what strangers give."""
-    part = gr.Image(sources=["upload", "clipboard"], type="filepath", buttons=[], **options)
+    words = "Drop an image file here to upload"  # as its own label for screen readers says
+    part = gr.Image(sources=["upload"], type="filepath", buttons=[], placeholder=words, **options)
     part.preprocess = lambda payload: None if payload is None else payload.path
     return part
 
@@ -47,7 +48,7 @@ def build_more(model: Model, parts: dict[str, Any]) -> None:
                 **_label(model, f"Keyframe {number}", "keyframes"), height=160, elem_id=f"keyframe-{number}",
             )  # fmt: skip
             parts[f"at_{number}"] = gr.Number(
-                None, label=f"Keyframe {number} is at second", placeholder="0", minimum=0,
+                0, label=f"Keyframe {number} is at second", minimum=0,
                 elem_id=f"keyframe-{number}-at",
                 **note(model, "keyframes"),
             )  # fmt: skip
@@ -68,14 +69,8 @@ def build_more(model: Model, parts: dict[str, Any]) -> None:
 def build_expert(model: Model, parts: dict[str, Any]) -> None:
     """Numbers; each begins at the model's own."""
     with gr.Row():
-        parts["seed"] = gr.Number(
-            None,
-            label="Seed",
-            precision=0,
-            placeholder="a new one each time",
-            minimum=0,
-            elem_id="seed",
-            min_width=120,
+        parts["seed"] = gr.Textbox(
+            label="Seed", placeholder="a new one each time", max_length=20, elem_id="seed", min_width=120
         )
         parts["lock"] = gr.Checkbox(
             False, label="Lock the seed", info="Else each video has a new one", elem_id="lock-seed", min_width=120
@@ -92,7 +87,10 @@ def build_expert(model: Model, parts: dict[str, Any]) -> None:
     parts["fps"] = gr.Slider(
         1, max(60.0, model.fps), model.fps, step=1, label="Frames a second", elem_id="fps", **note(model, "fps")
     )
+    parts["sampler"] = gr.Dropdown(
+        list(SAMPLERS), value=OWN, label="Sampler", elem_id="sampler", **note(model, "sampler")
+    )
     parts["schedule"] = gr.Dropdown(
-        list(SCHEDULES), value=OWN, label="Sampler", elem_id="sampler",
-        **note(model, "schedule", "sampler", told="In which order the frames lose their noise"),
+        list(SCHEDULES), value=OWN, label="Order of the frames", elem_id="schedule",
+        **note(model, "schedule", told="In which order they lose their noise"),
     )  # fmt: skip

@@ -4,15 +4,17 @@ What the form has no control for, a storyboard, say, it carries along: a restore
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, get_args
 
+from ..jobs import JobError
 from ..model import Model
+from ..wish import Sampler
 
 # The form's values, in the order in which handlers take them.
 NAMES = (
     "prompt", "aspect", "seconds", "quality", "image", "keyframe_1", "at_1", "keyframe_2", "at_2",
-    "guide", "strength", "style", "negative_prompt", "seed", "lock", "steps", "guidance_scale", "fps", "schedule",
-    "carried",
+    "guide", "strength", "style", "negative_prompt", "seed", "lock", "steps", "guidance_scale", "fps",
+    "schedule", "sampler", "carried",
 )  # fmt: skip
 KEYFRAMES = (1, 2)
 NONE = "none"
@@ -24,12 +26,10 @@ STYLES = (
 STRENGTH = 0.6
 OWN = "the model's own"
 SCHEDULES = {
-    OWN: None,
-    "all frames at once": "equal",
-    "in steps": "staircase",
-    "rolling": "rolling",
-    "block by block": "stream",
-}
+    OWN: None, "all frames at once": "equal", "in steps": "staircase", "rolling": "rolling",
+    "block by block, to play while it is made": "stream",
+}  # fmt: skip
+SAMPLERS = {OWN: None, **{name: name for name in get_args(Sampler)}}
 Take = Callable[[str], str]  # the path of what somebody gave to the id that the studio keeps it under
 
 
@@ -54,6 +54,9 @@ def wish_values(model: Model, given: Mapping[str, Any], take: Take) -> dict[str,
     Args:
         given: by `NAMES`.
         take: called for every given file.
+
+    Raises:
+        JobError: the seed is no number.
     """
     values = dict(given["carried"] or {})
     prompt, style = (given["prompt"] or "").strip(), given["style"]
@@ -80,12 +83,16 @@ def wish_values(model: Model, given: Mapping[str, Any], take: Take) -> dict[str,
             values["fps"] = given["fps"]
         if (schedule := SCHEDULES.get(given["schedule"])) is not None:
             values["schedule"] = schedule
+    if (sampler := SAMPLERS.get(given["sampler"])) is not None:
+        values["sampler"] = sampler
     if given["steps"] and int(given["steps"]) != model.steps:
         values["num_inference_steps"] = int(given["steps"])
     if given["guidance_scale"] and given["guidance_scale"] != model.guidance_scale:
         values["guidance_scale"] = given["guidance_scale"]
-    if given["lock"] and given["seed"] is not None:
-        values["seed"] = int(given["seed"])
+    if given["lock"] and (seed := (given["seed"] or "").strip()):
+        if not seed.isdecimal():
+            raise JobError(f"the seed is {seed!r}; it is a whole number, such as 42")
+        values["seed"] = int(seed)
     return {name: value for name, value in values.items() if name not in model.off}
 
 
@@ -97,12 +104,13 @@ def form_values(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
         "prompt": rest.pop("prompt", ""), "negative_prompt": rest.pop("negative_prompt", None) or "",
         "steps": rest.pop("num_inference_steps", None) or model.steps,
         "guidance_scale": rest.pop("guidance_scale", None) or model.guidance_scale, "fps": fps,
-        "seed": rest.get("seed"),
+        "seed": str(rest.get("seed", "")),
         "lock": rest.pop("seed", None) is not None, "style": NONE, "image": None,
         "guide": None, "strength": rest.get("strength") or STRENGTH, "seconds": usual_seconds(model),
         "aspect": size_key(model.width, model.height), "schedule": OWN,
+        "sampler": rest.pop("sampler", None) or OWN,
     }  # fmt: skip
-    form |= {f"keyframe_{number}": None for number in KEYFRAMES} | {f"at_{number}": None for number in KEYFRAMES}
+    form |= {f"keyframe_{number}": None for number in KEYFRAMES} | {f"at_{number}": 0 for number in KEYFRAMES}
     if rest.get("task", "generate") == "generate":
         form["aspect"] = size_key(rest.pop("width", None) or model.width, rest.pop("height", None) or model.height)
         frames, seconds = rest.pop("num_frames", None), rest.pop("seconds", None)
