@@ -21,7 +21,15 @@ def look() -> dict[str, Any]:
         neutral_hue=colors.stone,
         font=("system-ui", "sans-serif"),
         font_mono=("ui-monospace", "monospace"),
-    ).set(  # dark enough under white text
+    ).set(  # dark enough under white text, or on white
+        color_accent="*primary_700",
+        color_accent_soft="*primary_100",
+        body_text_color_subdued="*neutral_600",
+        body_text_color_subdued_dark="*neutral_300",
+        block_info_text_color="*neutral_600",
+        block_info_text_color_dark="*neutral_300",
+        block_label_text_color="*neutral_700",
+        block_title_text_color="*neutral_700",
         button_primary_background_fill="*primary_700",
         button_primary_background_fill_hover="*primary_800",
         button_primary_background_fill_dark="*primary_700",

@@ -69,7 +69,7 @@ def test_a_creators_day(server, context, tmp_path):
 
     # generate, and watch it
     page.click("#generate")
-    expect(page.locator("#watching").get_by_text("Done.")).to_be_visible()
+    expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
     player = wait_for_player(page, "#watching")
     assert player.evaluate("video => video.videoWidth") == 32
     first = newest(server)
@@ -86,7 +86,7 @@ def test_a_creators_day(server, context, tmp_path):
     page.close()
     page = open_page(context, server.url)
     expect(page.locator("#watching")).to_contain_text("a blue cube slides to the right")
-    expect(page.locator("#watching").get_by_text("Done.")).to_be_visible()
+    expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
     assert newest(server)["id"] == long["id"]
 
     # extend the first one, and make a loop of what comes of it
@@ -96,7 +96,7 @@ def test_a_creators_day(server, context, tmp_path):
     expect(page.locator("#edit-source video")).to_be_visible()
     page.locator("#edit-task").get_by_label(re.compile("^Longer|extend", re.I)).first.check()
     page.click("#edit-make")
-    expect(page.locator("#edit-watching").get_by_text("Done.")).to_be_visible()
+    expect(page.locator("#edit-watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
     longer = newest(server)
     assert float(longer["seconds"]) > float(first["seconds"]) and longer["remixed_from_video_id"] == first["id"]
     page.locator("#edit-watching").get_by_role("button", name=re.compile("Edit this|Work on")).first.click()
@@ -168,7 +168,7 @@ def test_a_video_is_made_by_keyboard_alone(server, context):
     expect(page.locator("#prompt textarea")).to_be_focused()
     page.keyboard.type("a red ball rolls")
     page.keyboard.press("Enter")
-    expect(page.locator("#watching").get_by_text("Done.")).to_be_visible()
+    expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
     for _ in range(80):  # every control can be reached, and is seen to be
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.innerText") == "Edit this":
