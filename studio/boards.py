@@ -14,6 +14,8 @@ from collections.abc import Callable
 from itertools import accumulate
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from ..data.files import atomic_path
 from .cards import MOST, Board, Card, Run, problems, rounded, span_of, taken_in, wish_at_once, wish_of_card
 from .jobs import JobError, QueueFullError
@@ -80,13 +82,17 @@ class Boards:
         """Change a storyboard.
 
         Raises:
-            JobError: as `get`, or too many cards.
+            JobError: as `get`, or it would be no storyboard.
         """
         with self._lock:
             board = change(self.get(board_id, owner))
             if not 1 <= len(board.cards) <= MOST:
                 raise JobError(f"a storyboard has at least one card and at most {MOST}")
-            return self._put(board)
+            try:
+                return self._put(Board.model_validate(board.model_dump()))
+            except ValidationError as error:
+                told = error.errors(include_url=False)[0]
+                raise JobError(f"the storyboard cannot be so: {told['msg']}, not {told['input']!r:.80}") from None
 
     def delete(self, board_id: str, owner: str | None) -> None:
         """Forget a storyboard, and stop what is being made; its finished videos stay.

@@ -4,6 +4,7 @@ Its video grows part by part, each a job of its own that goes on where the one b
 finished stays whatever happens later. `boards` keeps storyboards and makes them.
 """
 
+import secrets
 from itertools import accumulate
 from typing import Annotated, Any
 
@@ -17,10 +18,11 @@ MOST = 40  # cards
 
 
 class Card(BaseModel):
-    """One card. A picture is what the video shows where the card begins."""
+    """One card. A picture is what the video shows where the card begins; the id stays when cards are moved."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    id: str = Field(default_factory=lambda: secrets.token_hex(4), max_length=20)
     text: Text = ""
     seconds: Annotated[float, Field(gt=0, le=600)] = 2.0
     image: Media | None = None
@@ -104,6 +106,10 @@ class Board(BaseModel):
     jobs: int = 0
     created_at: float = 0.0
     changed_at: float = 0.0
+
+    def number(self, card_id: str) -> int | None:
+        """The place of a card; None: it is not there (any more)."""
+        return next((number for number, card in enumerate(self.cards) if card.id == card_id), None)
 
     def state(self, number: int) -> str:
         """Of a card: "being made", "waiting", "made", "changed" since it was made, or "not made"."""

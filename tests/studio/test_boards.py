@@ -197,6 +197,8 @@ def test_a_storyboard_is_its_owners_and_says_what_is_wrong(boards):
         boards.make(board.id, "one", 0)
     with pytest.raises(JobError, match="at most"):
         boards.change(board.id, "one", lambda b: b.model_copy(update={"cards": (Card(text="x"),) * 41}))
+    with pytest.raises(JobError, match="cannot be so"):
+        boards.change(board.id, "one", lambda b: b.model_copy(update={"name": "x" * 201}))
     long = board.model_copy(update={"cards": (Card(text="x", seconds=600),) * 2})
     assert "1200 seconds" in problems(long, boards.studio.model, 600)[0]
     assert rounded(0.01, boards.studio.model) == step_of(boards.studio.model)
