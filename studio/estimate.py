@@ -24,7 +24,7 @@ REMEMBERED = 20  # videos
 TASKS_LIKE = {"inpaint": "generate", "remix": "generate", "outpaint": "generate"}  # one round of steps, as these
 LIBRARIES = 1_000_000_000  # bytes that torch and its like take before any model is loaded
 KEPT = 3  # bytes of a finished pixel
-TELLING = 50_000_000  # bytes of a job that is large enough to scale the reckoning by
+TELLING = 200_000_000  # bytes of a job that is large enough to scale the reckoning by
 UNMEASURED, MEASURED = 1.3, 1.1  # what is added to be safe
 SIZES = ("width", "height", "seconds", "num_frames")
 
