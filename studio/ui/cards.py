@@ -26,7 +26,8 @@ ul.cards {list-style: none; padding: 0; margin: .5rem 0; display: grid; gap: .75
 ul.cards > li {border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: .4rem;
   display: flex; flex-direction: column; gap: .4rem; background: var(--background-fill-primary)}
 ul.cards > li.here {outline: 3px solid var(--primary-600)}
-button.card {padding: 0; border: 0; background: none; text-align: left; width: 100%; flex: 1}
+button.card {padding: 0; border: 0; background: none; text-align: left; width: 100%; flex: 1; display: flex;
+  flex-direction: column; align-items: stretch; justify-content: flex-start}
 button.card img, .blank {width: 100%; aspect-ratio: 4 / 3; object-fit: cover; display: flex;
   border-radius: var(--radius-md); background: var(--background-fill-secondary)}
 .blank {align-items: center; justify-content: center; text-align: center; padding: .5rem; box-sizing: border-box;
@@ -67,7 +68,7 @@ def draw_grid(shared: Shared, owner: Owner, asked: Mapping[str, Any]) -> dict[st
 
 def deleted_job(shared: Shared, owner: Owner, name: str) -> Job | None:
     """A deleted job that its owner may bring back; None: there is none."""
-    for job in shared.studio.store.page(limit=MOST, owner=owner.listed, deleted=True):
+    for job in shared.studio.store.page(limit=1000, owner=owner.listed, deleted=True):
         if job.id == name and _left(job) > 0:
             return job
     return None

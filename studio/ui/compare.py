@@ -17,7 +17,7 @@ CSS = """
 section {border: 1px solid var(--border-color-primary); border-radius: var(--radius-lg); padding: .75rem;
   margin: .5rem 0}
 h3 {margin: 0 0 .5rem}
-.pair {display: grid; gap: .75rem; grid-template-columns: repeat(auto-fit, minmax(min(15rem, 100%), 1fr))}
+.pair {display: grid; gap: .75rem; grid-template-columns: repeat(2, minmax(0, 1fr))}
 figure {margin: 0; min-width: 0}
 figure video {width: 100%; max-height: 50vh; object-fit: contain; display: block; background: var(--neutral-900);
   border-radius: var(--radius-md)}

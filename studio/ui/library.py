@@ -41,34 +41,40 @@ PROGRAMS = (("python", "Python"), ("cli", "Command line"), ("curl", "Request (cu
 
 def build_library(shared: Shared, page: gr.Blocks) -> None:
     """Search and cards; beside them the chosen video; above them two that are compared."""
-    with gr.Row(equal_height=False):
-        words = gr.Textbox(label="Search", elem_id="library-search", max_length=200, min_width=160, scale=3)
-        show = gr.Dropdown(SHOW, value=FINISHED, label="Show", elem_id="library-show", min_width=140, scale=2)
-        starred = gr.Checkbox(False, label="Starred only", elem_id="library-starred", min_width=120, scale=1)
-    with gr.Accordion("Restore settings from a file", open=False, elem_id="library-restore"):
-        dropped = gr.File(
-            label="A video or picture made by Kinema: Create takes over its prompt, seed and settings",
-            file_types=list(SUFFIXES), type="filepath", height=140, elem_id="library-drop",
-        )  # fmt: skip
-    parts: dict[str, Any] = {
-        "told": gr.HTML("", css_template=LIVE, js_on_load=STATUS, elem_id="library-told", apply_default_css=False),
-        "pair": build_compare(), "source": shared.source, "settings": shared.settings, "tabs": shared.tabs,
-        "followed": shared.followed,
-    }  # fmt: skip
-    with gr.Row(equal_height=False):
-        with gr.Column(min_width=300, scale=3):
-            first = {"show": FINISHED, "pages": 1}
-            grid = parts["grid"] = live(shared, draw_grid, elem_id="library-grid", css=CARDS, value=first)
-        with gr.Column(min_width=300, scale=2):
-            video = parts["video"] = live(shared, draw_video, elem_id="library-video", css=ONE, value={"id": ""})
-            with gr.Accordion("Copy as a program", open=False, visible=False, elem_id="library-copy") as copy:
-                for name, label in PROGRAMS:
-                    parts[name] = gr.Textbox(
-                        label=label, lines=2, max_lines=14, buttons=["copy"], interactive=False,
-                        elem_id=f"library-{name}",
-                    )  # fmt: skip
-                parts["notes"] = gr.HTML("", elem_id="library-notes")
-            parts["copy"] = copy
+    with gr.Column(elem_id="library"):
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=220, scale=3):
+                words = gr.Textbox(label="Search", elem_id="library-search", max_length=200)
+                with gr.Row():
+                    show = gr.Dropdown(SHOW, value=FINISHED, label="Show", elem_id="library-show", min_width=150)
+                    starred = gr.Checkbox(False, label="Starred only", elem_id="library-starred", min_width=130)
+            with gr.Column(min_width=220, scale=2):
+                dropped = gr.File(
+                    label="Restore settings from a file made by Kinema", file_types=list(SUFFIXES),
+                    type="filepath", height=130, elem_id="restore",
+                )  # fmt: skip
+        parts: dict[str, Any] = {
+            "told": gr.HTML(
+                "", css_template=LIVE, js_on_load=STATUS, elem_id="library-told", apply_default_css=False
+            ),
+            "pair": build_compare(), "source": shared.source, "settings": shared.settings, "tabs": shared.tabs,
+            "followed": shared.followed,
+        }  # fmt: skip
+        with gr.Row(equal_height=False):
+            with gr.Column(min_width=300, scale=3):
+                first = {"show": FINISHED, "pages": 1}
+                grid = parts["grid"] = live(shared, draw_grid, elem_id="library-grid", css=CARDS, value=first)
+            with gr.Column(min_width=300, scale=2):
+                none = {"id": ""}
+                video = parts["video"] = live(shared, draw_video, elem_id="library-video", css=ONE, value=none)
+                with gr.Accordion("Copy as a program", open=False, visible=False, elem_id="library-copy") as copy:
+                    for name, label in PROGRAMS:
+                        parts[name] = gr.Textbox(
+                            label=label, lines=2, max_lines=14, buttons=["copy"], interactive=False,
+                            elem_id=f"library-{name}",
+                        )  # fmt: skip
+                    parts["notes"] = gr.HTML("", elem_id="library-notes")
+                parts["copy"] = copy
     outputs, pair = [parts[name] for name in OUTPUTS], parts["pair"]
     hands = [grid, shared.source, shared.settings]
 
