@@ -64,7 +64,7 @@ def test_a_creators_day(server, context, tmp_path):
 
     # type, and be told of a word that the model never saw
     page.fill("#prompt textarea", "a red bal rolls to the left ")
-    page.get_by_role("button", name="Replace bal by ball").click()
+    page.get_by_role("button", name="Replace bal by ball", exact=True).click()
     expect(page.locator("#prompt textarea")).to_have_value(re.compile("a red ball rolls to the left ?"))
 
     # generate, and watch it
