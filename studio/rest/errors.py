@@ -1,5 +1,6 @@
 """Errors as the API tells them: {"error": {message, type, param, code}}, whatever raised them."""
 
+import errno
 import logging
 import re
 from typing import Any
@@ -9,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..jobs import JobError, QueueFullError
+from ..jobs import FULL, JobError, QueueFullError
 from .access import TooOftenError
 
 STATUS = {
@@ -57,6 +58,12 @@ def add_error_handlers(app: FastAPI) -> None:
         code = {404: "not_found", 405: "method_not_allowed"}.get(error.status_code, "invalid_request")
         said = f"{request.method} {request.url.path}: {error.detail}"
         return error_response(error.status_code, said, code, **dict(error.headers or {}))
+
+    @app.exception_handler(OSError)
+    async def no_room(request: Request, error: OSError) -> JSONResponse:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise error
+        return error_response(STATUS["disk_full"], FULL, "disk_full")
 
     @app.exception_handler(Exception)
     async def unexpected(request: Request, error: Exception) -> JSONResponse:

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from ..jobs import STATUSES
+from ..jobs import STATUSES, JobError
 from ..service import Studio
 from .access import owner_of
 from .errors import error_response
@@ -58,6 +58,10 @@ def readyz(request: Request) -> JSONResponse:
     problem: Callable[[], str] = request.app.state.problem
     ready: Callable[[], int] = request.app.state.ready
     if why := problem():
+        try:
+            owner_of(request)
+        except JobError:
+            why = "the model cannot be loaded; the server's log says why"  # paths are not for strangers
         return error_response(503, why, "model_not_loaded")
     if not ready():
         return error_response(503, "the model is being loaded", "model_not_loaded", **{"Retry-After": "2"})

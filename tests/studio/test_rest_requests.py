@@ -1,5 +1,6 @@
 """What the API takes: bodies of every kind, files once, and never too much; a real server, nothing is made."""
 
+import errno
 import io
 import json
 import sys
@@ -10,6 +11,7 @@ import httpx
 import pytest
 from PIL import Image
 
+from kinema.studio import service
 from kinema.studio.rest.access import Access
 from kinema.studio.service import Limits
 
@@ -166,6 +168,19 @@ def test_one_key_cannot_fill_the_queue(tmp_path, tiny_model):
             assert [answer.status_code for answer in answers] == [200, 200, 429]
             assert answers[2].json()["error"]["code"] == "queue_full" and int(answers[2].headers["retry-after"])
         assert [ask("three").status_code for _ in range(2)] == [200, 429]
+
+
+def test_a_full_disk_is_said_and_nothing_is_left_of_what_had_no_room(server, monkeypatch):
+    url, studio = server
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = uploads(studio)
+    monkeypatch.setattr(service, "_copy", full)
+    answer = httpx.post(f"{url}/v1/videos", data={"prompt": CAR}, files={"input_reference": ("a", picture("red"))})
+    assert answer.status_code == 507 and answer.json()["error"]["code"] == "disk_full"
+    assert uploads(studio) == before
 
 
 def test_an_error_that_nobody_expected_is_in_the_log_by_its_id(server, monkeypatch, caplog):
