@@ -96,7 +96,7 @@ def build_library(shared: Shared, page: gr.Blocks) -> None:
         return dict(asked or {}) | {"words": words, "show": show, "starred": starred, "pages": 1}
 
     for part in (words, show, starred):
-        part.input(sift, [grid, words, show, starred], grid, trigger_mode="always_last", **QUIET)
+        part.change(sift, [grid, words, show, starred], grid, trigger_mode="always_last", **QUIET)
 
     def take(
         path: str, asked: dict, source: tuple[str, int], settings: tuple[dict, int], request: gr.Request
