@@ -21,6 +21,10 @@ WEIGH = ("aspect", "seconds", "steps", "guidance_scale", "fps", "schedule", "sam
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 WORD = re.compile(r"[^\W\d_]+$")  # at the end: it is still being typed
 TO_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
+TO_VIEW = """() => {  // on a narrow page the view is below the form
+  const view = document.querySelector('#watching');
+  if (view.getBoundingClientRect().top > innerHeight / 2) view.scrollIntoView();
+}"""
 PRESS = """
 element.addEventListener('click', event => {
   const button = event.target.closest('[data-word], [data-text]');
@@ -53,9 +57,9 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
                 )  # fmt: skip
                 step = model.frame_step / model.fps
                 parts["seconds"] = gr.Slider(
-                    round(step, 3), max(model.max_seconds, usual_seconds(model)), usual_seconds(model),
+                    0, max(model.max_seconds, usual_seconds(model)), usual_seconds(model),
                     step=round(step, 3), label="Seconds", elem_id="seconds", min_width=140,
-                    **note(model, "seconds"),
+                    **note(model, "seconds", told="0 makes a picture"),
                 )  # fmt: skip
             parts["quality"] = gr.Radio(
                 [(f"{name} ({steps} steps)", name) for name, steps in model.drafts.items()], value="standard",
@@ -96,11 +100,12 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
         return submit(*given, request=request)
 
     mode = [editing, banner, stop_editing, generate]
-    gr.on(
+    asked = gr.on(
         [generate.click, parts["prompt"].submit], submit_form, [*form, editing], [shared.followed, *mode],
         show_progress="minimal", show_progress_on=generate, concurrency_limit=8, trigger_mode="once",
         api_visibility="private",
     )  # fmt: skip
+    asked.success(None, js=TO_VIEW, api_visibility="private")
     stop_editing.click(lambda: _mode(""), None, mode, **QUIET)
 
     def estimated(*values: Any) -> list[Any]:

@@ -70,7 +70,12 @@ def build_expert(model: Model, parts: dict[str, Any]) -> None:
     """Numbers; each begins at the model's own."""
     with gr.Row():
         parts["seed"] = gr.Textbox(
-            label="Seed", placeholder="a new one each time", max_length=20, elem_id="seed", min_width=120
+            label="Seed",
+            placeholder="a new one each time",
+            max_lines=1,
+            max_length=20,
+            elem_id="seed",
+            min_width=120,
         )
         parts["lock"] = gr.Checkbox(
             False, label="Lock the seed", info="Else each video has a new one", elem_id="lock-seed", min_width=120

@@ -77,10 +77,13 @@ def wish_values(model: Model, given: Mapping[str, Any], take: Take) -> dict[str,
         width, height = map(int, given["aspect"].split("x"))
         if (width, height) != (model.width, model.height):
             values |= {"width": width, "height": height}
-        if given["seconds"] and abs(given["seconds"] - usual_seconds(model)) > 1e-3:
+        fps = given["fps"] or model.fps
+        if fps != model.fps:
+            values["fps"] = fps
+        if not given["seconds"]:
+            values["num_frames"] = 1
+        elif fps != model.fps or abs(given["seconds"] - usual_seconds(model)) > 1e-3:
             values["seconds"] = given["seconds"]
-        if given["fps"] and given["fps"] != model.fps:
-            values["fps"] = given["fps"]
         if (schedule := SCHEDULES.get(given["schedule"])) is not None:
             values["schedule"] = schedule
     if (sampler := SAMPLERS.get(given["sampler"])) is not None:
@@ -114,7 +117,7 @@ def form_values(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
     if rest.get("task", "generate") == "generate":
         form["aspect"] = size_key(rest.pop("width", None) or model.width, rest.pop("height", None) or model.height)
         frames, seconds = rest.pop("num_frames", None), rest.pop("seconds", None)
-        form["seconds"] = round((frames - 1) / fps, 3) if frames is not None else seconds or usual_seconds(model)
+        form["seconds"] = seconds or round(((frames or model.num_frames) - 1) / fps, 3)
         schedule = rest.pop("schedule", None)
         form["schedule"] = next(name for name, value in SCHEDULES.items() if value == schedule)
         rest.pop("task", None)

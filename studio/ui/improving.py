@@ -19,8 +19,8 @@ del {background: #fee2e2; color: #7f1d1d; text-decoration: line-through}
 def build_improving(shared: Shared, prompt: gr.Textbox) -> None:
     """The button, and the box in which its proposal can be changed, taken or left."""
     ask = gr.Button("Improve my prompt", size="sm", elem_id="improve")
-    with gr.Group(visible=False, elem_id="improving") as box:
-        difference = gr.HTML(css_template=CSS + RULES, apply_default_css=False, padding=True)
+    with gr.Column(visible=False, elem_id="improving") as box:
+        difference = gr.HTML(css_template=CSS + RULES, apply_default_css=False)
         text = gr.Textbox(label="The proposal; change it as you like", lines=2, max_lines=8, max_length=4000,
                           elem_id="improved")  # fmt: skip
         with gr.Row():
@@ -37,10 +37,10 @@ def build_improving(shared: Shared, prompt: gr.Textbox) -> None:
         changes = "".join(f"<li>{html.escape(each)}</li>" for each in found.changes)
         told = f"<ul>{changes}</ul>" if changes else "<p>There is nothing to improve.</p>"
         shown = f"<p>{difference_html(words, found.text)}</p>{told}"
-        return [gr.Group(visible=True), f'<div role="status" aria-live="polite">{shown}</div>', found.text]
+        return [gr.Column(visible=True), f'<div role="status" aria-live="polite">{shown}</div>', found.text]
 
     def close() -> Any:
-        return gr.Group(visible=False)
+        return gr.Column(visible=False)
 
     to_box = "() => { setTimeout(() => document.querySelector('#improved textarea')?.focus(), 200); }"
     to_prompt = "() => { document.querySelector('#prompt textarea')?.focus(); }"

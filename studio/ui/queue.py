@@ -26,6 +26,7 @@ CSS = """
   border-top: 1px solid var(--border-color-primary)}
 .gradio-container:has(&) {overflow: clip !important}  /* hidden would keep the queue from sticking */
 html:has(&) {scroll-padding-bottom: 40vh}
+.gradio-container:has(&) input:is([type=radio], [type=checkbox]) {min-width: 24px; min-height: 24px}
 .body {max-height: 34vh; overflow-y: auto}
 summary {cursor: pointer; font-weight: 600; padding: .5rem 0}
 ol {list-style: none; margin: 0; padding: 0}
