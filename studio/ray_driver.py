@@ -9,10 +9,9 @@ import logging
 import os
 import secrets
 import socket
-import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -31,7 +30,7 @@ AGAIN = 0.5  # seconds between tries to reach it
 LOOK_IDLE = 1.0  # seconds between looks at one that makes nothing
 GROW = 10.0  # seconds between looks at the size of the cluster
 ROOM = 20.0  # seconds after which a worker that finds no machine says so
-GOODBYE = 3.0  # seconds for the actors to clean up; the server waits a little longer
+GOODBYE = 2.5  # seconds for the actors to clean up; the server waits a little longer
 CONNECT = 60.0  # seconds in which Ray connects; left alone it may wait for ever
 STORE_BYTES = 128 * 2**20  # object store of a Ray of this machine alone: pieces of files go through it
 
@@ -44,7 +43,7 @@ class _Place:
 
     number: int
     actor: Any = None
-    host: str = "a machine"
+    host: str = ""  # where the actor is
     ready: bool = False
     problem: str = ""  # why nothing can be made there now
     hopeless: bool = False  # trying again will not help
@@ -60,10 +59,15 @@ class Driver:
         options: of a worker process.
         cluster: what the actors get.
         name: of this process; an actor's has it in front.
+        say: tells the server some lines.
     """
 
-    def __init__(self, ray: Any, shelf: Shelf, options: Sequence[str], cluster: Cluster, name: str) -> None:
+    def __init__(
+        self, ray: Any, shelf: Shelf, options: Sequence[str], cluster: Cluster, name: str,
+        say: Callable[[str], None],
+    ) -> None:  # fmt: skip
         self.ray, self.shelf, self.options, self.cluster, self.name = ray, shelf, list(options), cluster, name
+        self._say_it = say
         self.stopped = threading.Event()
         self._places: list[_Place] = []
         self._threads: list[threading.Thread] = []
@@ -80,7 +84,7 @@ class Driver:
                 self._threads[-1].start()
             self.stopped.wait(GROW)
         end = time.monotonic() + GOODBYE
-        goodbyes = [place.actor.close.remote() for place in self._places if place.actor is not None]
+        goodbyes = [place.actor.close.remote() for place in self._places if place.actor and place.host]
         for thread in self._threads:
             thread.join(max(0.0, end - time.monotonic()))
         if goodbyes:
@@ -114,7 +118,7 @@ class Driver:
 
     def _employ(self, place: _Place, store: JobStore) -> None:
         """Give an actor jobs, as long as it lives."""
-        log = self.shelf.folder / "logs" / f"worker-{place.number}.log"
+        log = self.shelf.folder / "logs" / f"machine-{place.number}.log"
         courier = Courier(
             store, self.shelf, f"{self.name}/{place.number}-{secrets.token_hex(4)}",
             lambda *asked: self._ask(place, *asked), log, self.stopped,
@@ -134,20 +138,20 @@ class Driver:
             courier.lost("the server could not go on with it")
         if place.actor is not None:
             self.ray.kill(place.actor)
-            place.actor = None
+            place.actor, place.host = None, ""
 
     def _begin(self, place: _Place) -> None:
         """Start an actor; this waits for as long as no machine has room for it."""
         options = {"num_cpus": self._cpus, "num_gpus": self._gpus, "scheduling_strategy": "SPREAD"}
-        place.host = "a machine"
+        place.host = ""
         place.actor = self.ray.remote(Maker).options(max_restarts=0, **options).remote(self.options)
         asked, since = place.actor.about.remote(), time.monotonic()
         while not self.ray.wait([asked], timeout=AGAIN)[0]:
             self._heed_stop()
             if time.monotonic() - since > ROOM:
                 place.problem = (
-                    f"no machine of the Ray cluster has room for a worker now; it needs {self._cpus} CPUs and "
-                    f"{self._gpus:g} GPUs"
+                    "no machine of the Ray cluster has room for a worker now; it needs "
+                    f"CPUs: {self._cpus}, GPUs: {self._gpus:g}"
                 )
                 self._say()
         place.host, there = self._ask(place, "about")
@@ -183,13 +187,13 @@ class Driver:
             except RayTaskError as error:
                 raise (error.cause if isinstance(error.cause, Exception) else error) from None
             except ActorUnavailableError as error:  # the network may come back
-                why = first_line(error)
+                why = reason(error)
                 self._wait(AGAIN)
             except (RayError, ConnectionError) as error:
                 self._heed_stop()
-                why = first_line(error)
+                why = reason(error)
                 break
-        raise MakerLostError(f"its worker on {place.host} was lost ({why})")
+        raise MakerLostError(f"its worker on {place.host or 'another machine'} was lost ({why})")
 
     def _wait(self, seconds: float) -> None:
         if self.stopped.wait(seconds):
@@ -204,16 +208,17 @@ class Driver:
         with self._saying:
             ready = sum(place.ready for place in self._places)
             problems = dict.fromkeys(place.problem for place in self._places if place.problem)
-            line = "; ".join(problems) if problems and not ready else f"{READY} {ready}"
-            if line != self._said and (ready or self._said or problems):
-                self._said = line
-                sys.stdout.write(f"{line}\n")
-                sys.stdout.flush()
+            lines = f"{READY} {ready}\n" + ("" if ready else "; ".join(problems))
+            if lines != self._said and (ready or self._said or problems):
+                self._said = lines
+                self._say_it(lines.rstrip())
 
 
-def first_line(error: Exception) -> str:
-    """The first words of one of Ray's long messages."""
-    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+def reason(error: Exception) -> str:
+    """The line of one of Ray's long messages that says most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    best = [line for line in lines if "because" in line] + lines
+    return best[0].partition(". ")[0].rstrip(".")[:200] if best else type(error).__name__
 
 
 def share(machines: Sequence[Mapping[str, float]], cluster: Cluster) -> tuple[int, float]:
@@ -277,30 +282,37 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], help="of a worker process")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    say = _only_our_words()
     cluster = Cluster(args.address, args.workers, args.cpus, args.gpus)
-    late = threading.Timer(CONNECT, _give_up, (args.address, f"it does not answer for {CONNECT:g} seconds"))
+    late = threading.Timer(CONNECT, _give_up, (say, args.address, f"it does not answer for {CONNECT:g} seconds"))
     late.daemon = True
     late.start()
     try:
         ray = connect(cluster)
     except Exception as error:
         logger.exception("no Ray")
-        _give_up(args.address, " ".join(str(error).split()))
+        _give_up(say, args.address, " ".join(str(error).split()))
         return
     late.cancel()
-    driver = Driver(ray, Shelf(args.folder), args.option, cluster, args.name)
+    driver = Driver(ray, Shelf(args.folder), args.option, cluster, args.name, say)
     threading.Thread(target=_end_with_the_server, args=(driver,), daemon=True).start()
     driver.run()
     status = UNLOADABLE if driver.hopeless else 0
-    threading.Timer(GOODBYE, os._exit, (status,)).start()
+    threading.Timer(GOODBYE / 2, os._exit, (status,)).start()
     ray.shutdown()
     os._exit(status)  # whatever threads still wait for
 
 
-def _give_up(address: str | None, why: str) -> None:
+def _only_our_words() -> Callable[[str], None]:
+    """What tells the server a line. Ray writes to the standard output, too: that goes to the log from now on."""
+    told = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return lambda line: print(line, file=told)
+
+
+def _give_up(say: Callable[[str], None], address: str | None, why: str) -> None:
     where = f"there is no Ray cluster at {address}" if address else "Ray cannot be started"
-    sys.stdout.write(f"{where}: {why}\n")
-    sys.stdout.flush()
+    say(f"{where}: {why}")
     os._exit(1)
 
 
