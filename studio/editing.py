@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from .jobs import Job, JobError
-from .making import wish_of
 from .model import Model
 from .service import Studio
 from .stills import Still, look
+from .wish import Wish, read_wish, wish_of
 
 RATE_FACTOR = (
     1.5  # a video's own frame rate is worked at if it is within this factor of the model's (docs/canvas.md)
@@ -177,10 +177,26 @@ def values_of(name: str, model: Model, source: Source, given: Mapping[str, Any])
     return values | {each: given[key] for each, key in named.items() if given.get(key) is not None}
 
 
-def comes_to(values: Mapping[str, Any], source: Source) -> dict[str, Any]:
-    """The values with the size and length that is worked on, so that an estimate can be made of them."""
-    size = {"width": source.width, "height": source.height}
-    if values["task"] in ("remix", "blend", "inpaint", "outpaint") and source.seconds:
-        size["seconds"] = source.seconds
-    whole = {"boxes": {0.0: (0.0, 0.0, 1.0, 1.0)}} if values["task"] == "inpaint" else {}
-    return {**values, **size, **whole, "mask": None}
+def sized(name: str, model: Model, source: Source, given: Mapping[str, Any]) -> Wish:
+    """A wish with the size and length that is worked on, for an estimate; what is still to be chosen is left open.
+
+    Raises:
+        JobError: something is out of range.
+    """
+    open_yet = {
+        "other": source.id,
+        "boxes": {0.0: (0.0, 0.0, 1.0, 1.0)},
+        "mask": None,
+        "aspect": aspects(source)[0],
+    }
+    wish = read_wish(values_of(name, model, source, {**given, **open_yet}))
+    size: dict[str, Any] = {"width": source.width, "height": source.height}
+    if "seconds" not in EDITS[name].needs:
+        size["num_frames"] = round((source.seconds or 0.0) * rate(model, source)) or 1
+    return wish.model_copy(update=size)
+
+
+def smaller(nearest: Wish) -> dict[str, Any]:
+    """Values that make a wish as small as another one that fits."""
+    sizes = {"width": nearest.width, "height": nearest.height, "seconds": nearest.seconds}
+    return {name: value for name, value in sizes.items() if value is not None}

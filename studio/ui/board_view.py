@@ -161,6 +161,7 @@ def _video(board: Board, whole: Job | None, card: int) -> str:
     text = (
         f"<h3>So far: {len(board.spans)} of {len(board.cards)} cards, {whole.result['seconds']:g} s</h3>"
         f'<div class="screen" data-key="whole"><video data-key="{whole.id} whole" id="board-player" src="{url}" '
+        f'poster="{media_url(whole, "thumbnail")}" '
         'controls loop muted playsinline preload="metadata" aria-label="The video of all cards made so far">'
         "</video></div>"
         + '<div class="row" data-key="then">'

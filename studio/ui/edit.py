@@ -7,23 +7,25 @@ import gradio as gr
 
 from .. import editing
 from ..editing import EDITS, Source
+from ..estimate import difference, estimate, frames_of
 from ..jobs import JobError, NoJobError
-from . import estimating
 from .choosing import build_chooser, taken
+from .live import about
 from .mask import box_of, build_painter, mask_file, painting
 from .shared import Shared, said
 from .watching import build_watching
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
 PAINT, BOX = "Paint it", "A box in numbers"
-NOTHING = '<p class="edit-empty">Choose a video below, upload one, or press “Edit this” beside any result.</p>'
-CSS = """<style>
-.edit-source video, .edit-source img {width: 100%; max-height: 45vh; object-fit: contain; display: block;
+NOTHING = '<p class="empty">Choose a video below, upload one, or press “Edit this” beside any result.</p>'
+NO_SECOND = '<p class="empty">No second video is chosen.</p>'
+CSS = """
+video, img {width: 100%; max-height: 36vh; object-fit: contain; display: block;
   background: var(--neutral-900); border-radius: var(--radius-lg)}
-.edit-empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 2rem 1rem;
+.empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 2rem 1rem;
   text-align: center; margin: 0}
-.edit-off {color: var(--body-text-color-subdued); font-size: var(--text-sm)}
-</style>"""
+"""
+PROBLEM = ".problem {border-left: .25rem solid #b91c1c; padding: .3rem .6rem; margin: .5rem 0}"
 
 
 def build_edit(shared: Shared, page: gr.Blocks) -> None:
@@ -34,12 +36,11 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
         return
     first = next(iter(offered))
     kept = gr.BrowserState("", storage_key="kinema-edited", secret="kinema")
-    other = gr.State("")
-    gr.HTML(CSS)
+    other, nothing, smaller = gr.State(""), gr.State({}), gr.State({})
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):
             gr.Markdown("## What to edit")
-            shown = gr.HTML(NOTHING, elem_id="edit-source", elem_classes="edit-source")
+            shown = gr.HTML(NOTHING, css_template=CSS, elem_id="edit-source")
             with gr.Accordion("Choose a video", open=True, elem_id="edit-choose") as choose:
                 picker, upload = build_chooser(shared, "edit-")
             gr.Markdown("## What to do")
@@ -47,11 +48,10 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
                 [(edit.words, name) for name, edit in offered.items()], value=first, label="Way to edit",
                 elem_id="edit-task",
             )  # fmt: skip
-            about = gr.HTML(_about(first), elem_id="edit-about")
+            does = gr.HTML(_about(first), elem_id="edit-about")
             gr.HTML(_lacking(shared), elem_id="edit-off", visible=bool(editing.lacking(model)))
             with gr.Column(visible="other" in offered[first].needs) as other_part:
-                other_shown = gr.HTML('<p class="edit-empty">No second video is chosen.</p>', elem_id="edit-other",
-                                      elem_classes="edit-source")  # fmt: skip
+                other_shown = gr.HTML(NO_SECOND, css_template=CSS, elem_id="edit-other")
                 other_picker, other_upload = build_chooser(shared, "edit-other-")
             seconds = gr.Slider(
                 model.frame_step / model.fps, min(model.max_seconds, 20.0), 1.0, step=model.frame_step / model.fps,
@@ -88,7 +88,8 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
                 )  # fmt: skip
                 seed = gr.Number(None, label="Seed (empty: a new one each time)", precision=0, minimum=0,
                                  elem_id="edit-seed")  # fmt: skip
-            estimate = gr.HTML(elem_id="edit-estimate")
+            comes_to = gr.HTML(css_template=PROBLEM, elem_id="edit-estimate")
+            fit = gr.Button("", elem_id="edit-fit", visible=False)
             make = gr.Button("Make it", variant="primary", elem_id="edit-make")
         with gr.Column(min_width=300):
             gr.Markdown("## What comes of it")
@@ -179,20 +180,28 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
                 corners = (0.0, 0.0, 0.0, 0.0)
         return [painting(still.png, source.width, source.height, corners), gr.update(visible=way == BOX)]
 
-    def told(name: str, kept_id: str, seconds: float, steps: int, request: gr.Request) -> str:
+    def told(name: str, kept_id: str, seconds: float, steps: int, request: gr.Request) -> list[Any]:
         with said():
             source = source_of(kept_id, request)
             if source is None:
-                return ""
-            values = editing.values_of(
-                name, model, source, {"seconds": seconds, "steps": steps, "other": source.id, "aspect": "16:9"}
-            )
-        return estimating.line(shared, editing.comes_to(values, source))[0]
+                return ["", gr.update(visible=False), {}]
+            wish = editing.sized(name, model, source, {"seconds": seconds, "steps": steps})
+            found = estimate(shared.studio, wish)
+        words = [f"{frames_of(model, wish)} frames of {source.width} × {source.height}, {steps} steps"]
+        words.append(f"{about(found.seconds)} here" if found.seconds is not None else "the first of its kind here")
+        text = f"<p>{' · '.join(words)}</p>"
+        if found.fits:
+            return [text, gr.update(visible=False), {}]
+        text += f'<p class="problem">✕ It will not fit: {html.escape(found.why)}.</p>'
+        if found.nearest is None:
+            return [text, gr.update(visible=False), {}]
+        instead = f"Make it with {difference(model, wish, found.nearest)}"
+        return [text, gr.update(value=instead, visible=True), editing.smaller(found.nearest)]
 
     def ask(
         name: str, kept_id: str, other_id: str, text: str, seconds: float, strength: float, aspect: str,
         steps: int, seed: int | None, way: str, mask: str, left: Any, top: Any, right: Any, bottom: Any,
-        request: gr.Request,
+        smaller: dict[str, Any], request: gr.Request,
     ) -> str:  # fmt: skip
         with said():
             source = source_of(kept_id, request)
@@ -207,33 +216,30 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
                     given["boxes"] = {0.0: box_of(*(float(side or 0) for side in (left, top, right, bottom)))}
                 else:
                     given["mask"] = shared.studio.upload(mask_file(mask))
-            values = editing.values_of(name, model, source, given)
+            values = editing.values_of(name, model, source, given) | smaller
         parent = source.id if source.id.startswith("video_") else None
         return shared.submit(values, request, parent=parent).id
 
-    sized = [task, kept, seconds, steps]
+    sized, estimated = [task, kept, seconds, steps], [comes_to, fit, smaller]
     for event, handler, given in (
         (shared.source.change, handed, shared.source),
         (picker.act, picked, None),
         (upload.upload, uploaded, upload),
         (page.load, came_back, kept),
     ):
-        event(handler, given, parts, **QUIET).then(told, sized, estimate, **QUIET)
+        event(handler, given, parts, **QUIET).then(told, sized, estimated, **QUIET)
     others = [other, other_shown, other_picker]
     other_picker.act(second_picked, None, others, **QUIET)
     other_upload.upload(second_uploaded, other_upload, others, **QUIET)
-    task.change(chosen, task, [about, other_part, seconds, strength, aspect, mask_part], **QUIET)
-    gr.on([task.change, seconds.change, steps.change], told, sized, estimate, **QUIET)
+    task.change(chosen, task, [does, other_part, seconds, strength, aspect, mask_part], **QUIET)
+    gr.on([task.change, seconds.change, steps.change], told, sized, estimated, **QUIET)
     gr.on(
         [way.change, at.change, *(side.change for side in box)], mark, [way, at, kept, *box], [painter, box_part],
         **QUIET,
     )  # fmt: skip
-    make.click(
-        ask,
-        [task, kept, other, prompt, seconds, strength, aspect, steps, seed, way, mask, *box],
-        shared.followed,
-        **QUIET,
-    )
+    asked = [task, kept, other, prompt, seconds, strength, aspect, steps, seed, way, mask, *box]
+    make.click(ask, [*asked, nothing], shared.followed, **QUIET)
+    fit.click(ask, [*asked, smaller], shared.followed, **QUIET)
 
 
 def _player(source: Source, elem_id: str) -> str:
@@ -257,4 +263,4 @@ def _lacking(shared: Shared) -> str:
         f'<li aria-disabled="true"><s>{html.escape(words)}</s>: {html.escape(why)}</li>'
         for words, why in editing.lacking(shared.studio.model)
     )
-    return f'<div class="edit-off"><p>Not with this model:</p><ul>{lines}</ul></div>' if lines else ""
+    return f"<div><p>Not with this model:</p><ul>{lines}</ul></div>" if lines else ""
