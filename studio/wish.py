@@ -23,6 +23,15 @@ NEEDS = {
     "blend": ("video", "other"), "inpaint": ("video",), "outpaint": ("video", "aspect"), "generate": (),
 }  # fmt: skip
 
+# Of the settings that not every task has, those that each heeds; another one is refused rather than passed over.
+HEEDED = {
+    "generate": ("storyboard", "image", "keyframes", "seconds", "num_frames", "schedule", "fit"),
+    "extend": ("video", "seconds", "direction", "fit"), "loop": ("video", "seconds"),
+    "connect": ("video", "other", "seconds"), "remix": ("video", "strength"),
+    "blend": ("video", "other", "strength"), "inpaint": ("video", "mask", "boxes", "strength"),
+    "outpaint": ("video", "aspect"),
+}  # fmt: skip
+
 
 class Card(BaseModel):
     """A storyboard's text, from a time on."""
@@ -71,6 +80,10 @@ class Wish(BaseModel):
         missing = [name for name in NEEDS[self.task] if getattr(self, name) is None]
         if missing:
             raise ValueError(f"{self.task} needs {' and '.join(missing)}")
+        own = {name for names in HEEDED.values() for name in names}.difference(HEEDED[self.task])
+        given = sorted(name for name in own.intersection(type(self).model_fields) if self._gives(name))
+        if given:
+            raise ValueError(f"{self.task} takes no {' and no '.join(given)}")
         if self.task == "generate" and not self.prompt.strip() and not self.storyboard and self.image is None:
             raise ValueError("describe a video first: prompt is empty")
         if self.task == "loop" and self.video is None and not self.prompt.strip():
@@ -80,6 +93,9 @@ class Wish(BaseModel):
         if self.seconds is not None and self.num_frames is not None and self.task == "generate":
             raise ValueError("seconds and num_frames both say how long it is; give one of them")
         return self
+
+    def _gives(self, name: str) -> bool:
+        return getattr(self, name) != type(self).model_fields[name].default
 
     def media(self) -> tuple[str, ...]:
         """The ids of all that it is made from."""

@@ -160,6 +160,18 @@ def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe,
     assert store.get(job.id).status == "completed" and store.get(job.id).result["seed"] == 7
 
 
+@pytest.mark.parametrize("sampler", ["euler", "heun", "unipc", "dpm++"])
+def test_other_samplers_make_other_videos_of_a_seed_and_are_given_back(studio, pipe, sampler):
+    store, shelf = studio
+    own, plain = pipe.scheduler, made(store, shelf, pipe, CAR | {"num_inference_steps": 3})
+    job = made(store, shelf, pipe, CAR | {"num_inference_steps": 3, "sampler": sampler})
+    assert job.status == "completed" and pipe.scheduler is own, job.error
+    how = read_provenance(shelf.content(job.id))
+    assert ("another scheduler" in how.by_hand) == (sampler != "euler")
+    same = np.array_equal(*(read_video(shelf.content(each.id)).frames for each in (plain, job)))
+    assert same == (sampler == "euler")
+
+
 @pytest.mark.parametrize(
     "values, told",
     [
@@ -170,6 +182,11 @@ def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe,
         ({"task": "extend", "video": "video_" + 32 * "a"}, "extend needs seconds"),
         ({"task": "inpaint", "video": "video_" + 32 * "a"}, "a mask or boxes"),
         ({"prompt": "x", "seconds": 1, "num_frames": 9}, "both say how long"),
+        ({"prompt": "x", "aspect": "9:16", "strength": 0.5}, "generate takes no aspect and no strength"),
+        (
+            {"task": "remix", "video": "video_" + 32 * "a", "keyframes": {0.0: "upload_" + 32 * "a"}},
+            "no keyframes",
+        ),
     ],
 )
 def test_a_wish_that_cannot_be_says_what_is_wrong(values, told):
