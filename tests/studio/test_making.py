@@ -160,6 +160,7 @@ def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe,
     assert store.get(job.id).status == "completed" and store.get(job.id).result["seed"] == 7
 
 
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 @pytest.mark.parametrize("sampler", ["euler", "heun", "unipc", "dpm++"])
 def test_other_samplers_make_other_videos_of_a_seed_and_are_given_back(studio, pipe, sampler):
     store, shelf = studio
