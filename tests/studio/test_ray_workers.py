@@ -83,6 +83,7 @@ def test_a_result_is_what_a_worker_here_makes_and_feeds_the_next_one(served, wai
     store, shelf, workers = served
     job = store.add("generate", SHORT, owner="me")
     wrong = store.add("generate", SHORT | {"width": 33})
+    wait_until(lambda: store.get(job.id).ended)
     longer = store.add("extend", {"task": "extend", "video": job.id, "seconds": 0.5, "num_inference_steps": 1})
     wait_until(lambda: workers.ready == 2)
     wait_until(lambda: not store.waiting(), every=0.05)
@@ -147,11 +148,11 @@ def test_actors_end_with_the_way_to_them_and_the_job_is_not_blamed(cluster, serv
     (_, elsewhere), (store, shelf, workers) = cluster, served
     job = store.add("generate", LONG)
     wait_until(lambda: store.get(job.id).stage == "denoising")
-    (process,) = made_in(elsewhere)
+    (process,), first = made_in(elsewhere), store.get(job.id).worker
     (driver,) = (worker.process for worker in workers._workers)
     os.kill(driver.pid, signal.SIGKILL)
     wait_until(lambda: not is_running(process), 20)
-    wait_until(lambda: store.get(job.id).worker and store.get(job.id).stage == "denoising" and workers.ready)
+    wait_until(lambda: store.get(job.id).worker != first and store.get(job.id).stage == "denoising")
     assert store.get(job.id).attempt == 1
     (process,) = made_in(elsewhere)
     workers.stop()
