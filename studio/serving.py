@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from .boards import Boards
 from .finishing import PLAIN, Finish, FinishError
+from .improve import improver_of
 from .model import read_model
 from .rest.access import Access
 from .service import Limits, Studio
@@ -157,6 +158,7 @@ def open_studio(serving: Serving) -> Iterator[Served]:
     folder = serving.folder.expanduser().absolute()
     with _said(), only_server(folder), contextlib.ExitStack() as ending:
         serving.finish.check()
+        improver_of(serving.improve_url, serving.improve_model)  # a JobError if they do not fit
         model, shelf = read_model(serving.model), Shelf(folder)
         store = JobStore(shelf.database)
         studio = Studio(store, shelf, model, serving.limits)
