@@ -3,7 +3,8 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,11 +26,20 @@ class Body:
     files: dict[str, UploadFile] = field(default_factory=dict)
 
 
-async def read_body(request: Request) -> Body:
-    """
+@asynccontextmanager
+async def open_body(request: Request) -> AsyncIterator[Body]:
+    """A request's body, its files open until the block ends.
+
     Raises:
         JobError: it is none of the forms, or contradicts itself.
     """
+    try:
+        yield await _read(request)
+    finally:
+        await request.close()
+
+
+async def _read(request: Request) -> Body:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "application/json":
         raw = b""

@@ -1,7 +1,7 @@
 """The routes of `/v1/videos` that ask for videos and tell how they are."""
 
 import asyncio
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
@@ -9,7 +9,7 @@ from fastapi.responses import JSONResponse
 from ..jobs import Job
 from ..service import Studio
 from .access import Asker, Owner
-from .bodies import read_body
+from .bodies import Body, open_body
 from .objects import video_object, wish_values
 from .references import card_pictures, reference
 from .routes import PREFIX, Key, Served, mine
@@ -39,22 +39,26 @@ async def _submit(
         video: that it is made from; None: the body names it, if the task needs one.
     """
     asker.may_ask()
-    body = await read_body(request)
+    async with open_body(request) as body:
+        values = await _values(studio, body, asker, task, video)
+    source = values.get("video", "")
+    job = await asyncio.to_thread(
+        studio.submit, values, owner=asker.name, sees=asker.sees, idempotency_key=key,
+        parent=source if source.startswith("video_") else None, request_id=request.state.request_id,
+    )  # fmt: skip
+    return _answer(studio, job)
+
+
+async def _values(studio: Studio, body: Body, asker: Owner, task: str, video: str | None) -> dict[str, Any]:
+    """The values of a wish, what was given for it taken in."""
     named = "input_reference" if task == "generate" else "video" if video is None else None
     values = wish_values(body, studio.model, task, named)
     if task == "generate":
         picture = await reference(studio, body, "input_reference", asker.name)
-        values |= {} if picture is None else {"image": picture}
-        values |= await card_pictures(studio, body, values, asker.name)
-    else:
-        video = video or await reference(studio, body, "video", asker.name, needed=True)
-        values |= {"task": task, "video": video}
-    job = await asyncio.to_thread(
-        studio.submit, values, owner=asker.name, sees=asker.sees, idempotency_key=key,
-        parent=video if video is not None and video.startswith("video_") else None,
-        request_id=request.state.request_id,
-    )  # fmt: skip
-    return _answer(studio, job)
+        pictures = await card_pictures(studio, body, values, asker.name)
+        return values | pictures | ({} if picture is None else {"image": picture})
+    video = video or await reference(studio, body, "video", asker.name, needed=True)
+    return values | {"task": task, "video": video}
 
 
 @api.post("", response_model=Video)
@@ -115,5 +119,6 @@ async def remix(video_id: str, request: Request, studio: Served, asker: Asker, k
 async def cancel(video_id: str, request: Request, studio: Served, asker: Asker) -> JSONResponse:
     """Stop a video within its next step; {"keep": true} keeps the frames as they are by then."""
     await asyncio.to_thread(mine, studio, video_id, asker)
-    keep = (await read_body(request)).values.get("keep") in (True, "true", "True", "1")
+    async with open_body(request) as body:
+        keep = body.values.get("keep") in (True, "true", "True", "1")
     return _answer(studio, await asyncio.to_thread(studio.store.stop, video_id, "keep" if keep else "discard"))
