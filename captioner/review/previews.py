@@ -1,5 +1,6 @@
 """Files of clips that a browser can play, whatever the dataset keeps its media in."""
 
+import shutil
 import tarfile
 import threading
 from pathlib import Path
@@ -17,10 +18,11 @@ class Previews:
     Args:
         dataset: its folder.
         folder: for what is cut or unpacked.
+        beside: let all files come from that folder: the page may open no other.
     """
 
-    def __init__(self, dataset: Path, folder: Path) -> None:
-        self.dataset, self.folder = dataset, folder
+    def __init__(self, dataset: Path, folder: Path, *, beside: bool = False) -> None:
+        self.dataset, self.folder, self.beside = dataset, folder, beside
         self._lock = threading.Lock()
 
     def file(self, clip: Row) -> Path:
@@ -46,6 +48,10 @@ class Previews:
                 return made
         if not (self.dataset / path).is_file():
             raise FileNotFoundError(f"{self.dataset / path} is not there")
+        if self.beside:
+            with atomic_path(made) as temporary:
+                shutil.copyfile(self.dataset / path, temporary)
+            return made
         return self.dataset / path
 
     def _cut(self, clip: Row, path: Path, made: Path) -> Path:

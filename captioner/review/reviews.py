@@ -163,11 +163,12 @@ class Reviews:
             found[self.now(name).verdict or ""] += 1
         return found
 
-    def say(self, captions: Sequence[str], verdict: Verdict, text: str | None = None) -> Action:
+    def say(self, captions: Sequence[str], verdict: Verdict, text: str | None = None, *, by: str = "") -> Action:
         """Give a verdict on captions: one file for all of them.
 
         Args:
             text: of an edit, which is of one caption; others keep the text they have now.
+            by: who says it; "": the reviewer.
 
         Raises:
             ValueError: an edit without a text or of several captions, no caption, or an unknown one.
@@ -181,9 +182,9 @@ class Reviews:
                 now = self.now(name)
                 kept = (text or "").strip() if verdict == "edited" else now.text
                 states[name] = Now(kept, verdict)
-            return self._write(states, verdict)
+            return self._write(states, verdict, by)
 
-    def undo(self, action: Action) -> tuple[Action | None, int]:
+    def undo(self, action: Action, *, by: str = "") -> tuple[Action | None, int]:
         """Say again what counted before an action, of those captions that nobody reviewed since.
 
         Returns:
@@ -196,10 +197,10 @@ class Reviews:
                 for name, before in action.before.items()
                 if self._latest.get(name, {}).get("caption_id") == action.written[name]
             }
-            done = self._write(mine, None) if mine else None
+            done = self._write(mine, None, by) if mine else None
             return done, len(action.before) - len(mine)
 
-    def _write(self, states: dict[str, Now], verdict: Verdict | None) -> Action:
+    def _write(self, states: dict[str, Now], verdict: Verdict | None, by: str = "") -> Action:
         """One file with a row for each caption; a state without a verdict takes back what was said."""
         if not states:
             raise ValueError("there is no caption to review")
@@ -219,7 +220,7 @@ class Reviews:
                 "text": state.text,
                 "parent_id": said["caption_id"] if said is not None else name,
                 "backend": "human",
-                "model": self.reviewer,
+                "model": by or self.reviewer,
                 "revision": uuid.uuid4().hex,  # so that saying a thing twice makes two rows
                 "frame_pts": [],
                 "status": "success",

@@ -13,12 +13,14 @@ import os
 import sys
 import tarfile
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...data.video_io import VideoError
 from ..tables import CAPTION_STATUSES
+from .keys import ABOUT_CSS, CAPTIONS_CSS, keys
 from .panels import about_html, captions_html
 from .previews import Previews
 from .reviews import ANY, PROSE, Action, Filter, Reviews
@@ -34,44 +36,7 @@ SECONDS = 5.0  # between looks at what others wrote
 CSS = """
 footer {visibility: hidden}
 .gradio-container {max-width: 84rem !important; margin: auto}
-#captions table, #about table {width: 100%; border-collapse: collapse}
-#captions td, #captions th, #about td {padding: .3rem .5rem; vertical-align: top; text-align: left}
-#captions tr.here {background: var(--background-fill-secondary); outline: 2px solid var(--color-accent)}
-#captions .accepted, #captions .edited {color: #15803d} #captions .rejected {color: #b91c1c}
-.dark #captions .accepted, .dark #captions .edited {color: #4ade80} .dark #captions .rejected {color: #f87171}
-#about td:first-child {white-space: nowrap; opacity: .8} #about td {overflow-wrap: anywhere}
 """
-# Keys press the buttons, so that there is one way only; not while someone types, and not with Ctrl, Alt or Meta.
-JS = """() => {
-  if (window.kinemaKeys) return;
-  window.kinemaKeys = true;
-  const press = (id) => { const b = document.querySelector(`#${id}`); const t = b?.matches('button') ? b
-    : b?.querySelector('button'); if (t && !t.disabled) t.click(); };
-  const area = () => document.querySelector('#text textarea');
-  document.addEventListener('keydown', (event) => {
-    const at = event.target;
-    if (at === area()) {
-      if (event.key === 'Escape') { at.blur(); event.preventDefault(); }
-      if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) {
-        event.preventDefault(); at.dispatchEvent(new Event('input', {bubbles: true})); at.blur();
-        setTimeout(() => press('keep'), 50);
-      }
-      return;
-    }
-    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat) return;
-    const typed = 'input:not([type=checkbox]), textarea, select, [contenteditable], [role=listbox]';
-    if (at.closest?.(typed)) return;
-    const key = event.key.toLowerCase();
-    if (key === 'e') { const a = area(); a?.focus(); a?.setSelectionRange(a.value.length, a.value.length);
-      event.preventDefault(); return; }
-    if (key === ' ' && !at.closest?.('button, a, video, summary, input')) {
-      const v = document.querySelector('#clip video'); if (v) v.paused ? v.play() : v.pause();
-      event.preventDefault(); return; }
-    const id = {a: 'accept', r: 'reject', j: 'next', k: 'previous', u: 'undo', arrowright: 'next',
-      arrowleft: 'previous'}[key];
-    if (id && !at.closest?.('video')) { press(id); event.preventDefault(); }
-  });
-}"""
 
 
 @dataclass
@@ -83,6 +48,7 @@ class Session:
     at: int = 0
     done: list[Action] = field(default_factory=list)
     shown: str = ""  # clip whose video is on the page
+    reviewer: str = ""  # signs what is said; "": whoever opened the dataset
 
     @property
     def caption(self) -> str | None:
@@ -92,6 +58,29 @@ class Session:
 
 def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
     """The page."""
+    import gradio as gr
+
+    title = f"Review {reviews.dataset.name}"
+    with gr.Blocks(title=title, delete_cache=(3600, 24 * 3600), analytics_enabled=False) as page:
+        build_parts(reviews, previews, page.load)
+    return page.queue(api_open=False)
+
+
+def build_parts(
+    reviews: Reviews,
+    previews: Previews,
+    opened: Callable[..., Any],
+    prefix: str = "",
+    who: Callable[["gr.Request"], str] = lambda request: "",
+) -> None:
+    """The screen, on a page that is being built; its keys are `keys(prefix)`.
+
+    Args:
+        reviews, previews: of the dataset.
+        opened: the event at which it shows its first clip, such as `page.load` or a tab's `select`.
+        prefix: of the ids on the page.
+        who: the name to sign with, of whoever looks; "": the one that `reviews` has.
+    """
     import gradio as gr
 
     def look(session: Session, told: str = "") -> list[Any]:
@@ -134,7 +123,7 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
         queued, said, count = len(session.queue), reviews.counts(), len(all_of(session))
         place = f"{session.at + 1} of {queued}" if queued else "0 of 0"
         people = f"{said['accepted']} accepted · {said['edited']} edited · {said['rejected']} rejected"
-        me = html.escape(reviews.reviewer)
+        me = html.escape(session.reviewer or reviews.reviewer)
         return [
             f"**{place}** · all captions: {people} · {said['']} unreviewed · you are *{me}*",
             gr.Button(f"Accept all {count}", interactive=bool(count)),
@@ -148,9 +137,11 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
             return session.queue
         return [name for name in session.queue if reviews.now(name).verdict is None]
 
-    def open_page(session: Session) -> list[Any]:
+    def open_page(session: Session, request: gr.Request) -> list[Any]:
         reviews.refresh()
-        session.queue, session.at, session.shown = reviews.queue(session.wanted), 0, ""
+        here, session.reviewer = session.caption, who(request)
+        session.queue, session.shown = reviews.queue(session.wanted), ""
+        session.at = session.queue.index(here) if here in session.queue else 0
         return look(session)
 
     def choose(
@@ -176,6 +167,9 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
 
         return move
 
+    def say_of(session: Session, names: list[str], verdict: Any, text: str | None = None) -> Action:
+        return reviews.say(names, verdict, text, by=session.reviewer)
+
     def judge(verdict: Any) -> Any:
         def say(session: Session, text: str) -> list[Any]:
             name = session.caption
@@ -186,9 +180,9 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
                 if verdict == "edited" and text.strip() == now.text.strip():
                     return look(session, "Nothing was changed.")
                 if verdict == "accepted" and text.strip() and text.strip() != now.text.strip():
-                    done = reviews.say([name], "edited", text)  # what is on the screen is what is accepted
+                    done = say_of(session, [name], "edited", text)  # what is on the screen is what is accepted
                 else:
-                    done = reviews.say([name], verdict, text)
+                    done = say_of(session, [name], verdict, text)
             except ValueError as error:
                 raise gr.Error(str(error), duration=10, print_exception=False) from error
             session.done.append(done)
@@ -207,7 +201,7 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
             wanted = all_of(session)
             if not wanted:
                 return look(session, "There is nothing left to review here.")
-            done = reviews.say(wanted, verdict)
+            done = say_of(session, wanted, verdict)
             session.done.append(done)
             return look(session, f"{verdict.capitalize()} {len(done.before)} captions. Undo takes it back.")
 
@@ -217,7 +211,7 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
         if not session.done:
             return look(session, "There is nothing to undo.")
         action = session.done.pop()
-        done, left = reviews.undo(action)
+        done, left = reviews.undo(action, by=session.reviewer)
         first = next(iter(action.before))
         if first in session.queue:
             session.at = session.queue.index(first)
@@ -232,68 +226,64 @@ def build_review(reviews: Reviews, previews: Previews) -> "gr.Blocks":
             return [gr.skip()] * 5
         return [captions_html(reviews, session.caption), *numbers(session)]
 
-    with gr.Blocks(
-        title=f"Review {reviews.dataset.name}", delete_cache=(3600, 24 * 3600), analytics_enabled=False
-    ) as page:
-        session = gr.State(Session())
-        with gr.Accordion("Filter", open=True, elem_id="filter"):
+    session = gr.State(Session())
+    with gr.Accordion("Filter", open=True, elem_id=f"{prefix}filter"):
+        with gr.Row():
+            level = gr.Dropdown(
+                [EVERY, *(each for each in PROSE if each in reviews.choices("level"))],
+                value=EVERY,
+                label="Level",
+            )
+            there = set(reviews.choices("status"))
+            status = gr.Dropdown(
+                [EVERY, *(each for each in CAPTION_STATUSES if each in there)], value=EVERY, label="Status"
+            )
+            backend = gr.Dropdown([EVERY, *reviews.choices("backend")], value=EVERY, label="Backend")
+            below = gr.Number(None, label="Score below (empty or 0: any)", step=0.05)
+            contains = gr.Textbox(label="Text contains", elem_id=f"{prefix}contains", max_length=200)
+            with gr.Column(min_width=140):
+                unreviewed = gr.Checkbox(False, label="Unreviewed only", elem_id=f"{prefix}unreviewed")
+                kept = gr.Checkbox(True, label="Kept clips only")
+        with gr.Row():
+            accept_all = gr.Button("Accept all", elem_id=f"{prefix}accept-all", size="sm")
+            reject_all = gr.Button("Reject all", elem_id=f"{prefix}reject-all", size="sm")
+    where = gr.Markdown(elem_id=f"{prefix}where")
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=5):
+            clip = gr.Video(
+                label="Clip", elem_id=f"{prefix}clip", autoplay=True, loop=True, height=360, interactive=False
+            )
+            about = gr.HTML(css_template=ABOUT_CSS, elem_id=f"{prefix}about")
+        with gr.Column(scale=6):
+            captions = gr.HTML(css_template=CAPTIONS_CSS, elem_id=f"{prefix}captions")
+            text = gr.Textbox(label="Caption", lines=3, elem_id=f"{prefix}text", max_length=5000)
             with gr.Row():
-                level = gr.Dropdown(
-                    [EVERY, *(each for each in PROSE if each in reviews.choices("level"))],
-                    value=EVERY,
-                    label="Level",
-                )
-                there = set(reviews.choices("status"))
-                status = gr.Dropdown(
-                    [EVERY, *(each for each in CAPTION_STATUSES if each in there)], value=EVERY, label="Status"
-                )
-                backend = gr.Dropdown([EVERY, *reviews.choices("backend")], value=EVERY, label="Backend")
-                below = gr.Number(None, label="Score below (empty or 0: any)", step=0.05)
-                contains = gr.Textbox(label="Text contains", elem_id="contains", max_length=200)
-                with gr.Column(min_width=140):
-                    unreviewed = gr.Checkbox(False, label="Unreviewed only", elem_id="unreviewed")
-                    kept = gr.Checkbox(True, label="Kept clips only")
+                accept = gr.Button("Accept (A)", elem_id=f"{prefix}accept", variant="primary")
+                reject = gr.Button("Reject (R)", elem_id=f"{prefix}reject")
+                keep = gr.Button("Keep edit (Ctrl+Enter)", elem_id=f"{prefix}keep")
             with gr.Row():
-                accept_all = gr.Button("Accept all", elem_id="accept-all", size="sm")
-                reject_all = gr.Button("Reject all", elem_id="reject-all", size="sm")
-        where = gr.Markdown(elem_id="where")
-        with gr.Row(equal_height=False):
-            with gr.Column(scale=5):
-                clip = gr.Video(
-                    label="Clip", elem_id="clip", autoplay=True, loop=True, height=360, interactive=False
-                )
-                about = gr.HTML(elem_id="about")
-            with gr.Column(scale=6):
-                captions = gr.HTML(elem_id="captions")
-                text = gr.Textbox(label="Caption", lines=3, elem_id="text", max_length=5000)
-                with gr.Row():
-                    accept = gr.Button("Accept (A)", elem_id="accept", variant="primary")
-                    reject = gr.Button("Reject (R)", elem_id="reject")
-                    keep = gr.Button("Keep edit (Ctrl+Enter)", elem_id="keep")
-                with gr.Row():
-                    previous = gr.Button("Previous (K)", elem_id="previous")
-                    following = gr.Button("Next (J)", elem_id="next")
-                    take_back = gr.Button("Undo (U)", elem_id="undo", interactive=False)
-                told = gr.Markdown(elem_id="told")
-                gr.Markdown(
-                    "Keys: A accept · R reject · E edit · J next · K previous · U undo · Space plays and pauses"
-                )
-        counted = [where, accept_all, reject_all, take_back]
-        everything = [session, clip, about, captions, text, told, *counted]
-        conditions = [level, status, backend, below, contains, unreviewed, kept]
-        how = {"api_visibility": "private", "show_progress": "hidden", "queue": True}
-        page.load(open_page, [session], everything, **how)
-        for condition in conditions:
-            condition.change(choose, [session, *conditions], everything, **how)
-        for button, verdict in ((accept, "accepted"), (reject, "rejected"), (keep, "edited")):
-            button.click(judge(verdict), [session, text], everything, **how)
-        for button, step in ((following, 1), (previous, -1)):
-            button.click(go(step), [session], everything, **how)
-        for button, verdict in ((accept_all, "accepted"), (reject_all, "rejected")):
-            button.click(judge_all(verdict), [session], everything, **how)
-        take_back.click(undo, [session], everything, **how)
-        gr.Timer(SECONDS).tick(news, [session], [captions, *counted], **how)
-    return page.queue(api_open=False)
+                previous = gr.Button("Previous (K)", elem_id=f"{prefix}previous")
+                following = gr.Button("Next (J)", elem_id=f"{prefix}next")
+                take_back = gr.Button("Undo (U)", elem_id=f"{prefix}undo", interactive=False)
+            told = gr.Markdown(elem_id=f"{prefix}told")
+            gr.Markdown(
+                "Keys: A accept · R reject · E edit · J next · K previous · U undo · Space plays and pauses"
+            )
+    counted = [where, accept_all, reject_all, take_back]
+    everything = [session, clip, about, captions, text, told, *counted]
+    conditions = [level, status, backend, below, contains, unreviewed, kept]
+    how = {"api_visibility": "private", "show_progress": "hidden", "queue": True}
+    opened(open_page, [session], everything, **how)
+    for condition in conditions:
+        condition.change(choose, [session, *conditions], everything, **how)
+    for button, verdict in ((accept, "accepted"), (reject, "rejected"), (keep, "edited")):
+        button.click(judge(verdict), [session, text], everything, **how)
+    for button, step in ((following, 1), (previous, -1)):
+        button.click(go(step), [session], everything, **how)
+    for button, verdict in ((accept_all, "accepted"), (reject_all, "rejected")):
+        button.click(judge_all(verdict), [session], everything, **how)
+    take_back.click(undo, [session], everything, **how)
+    gr.Timer(SECONDS).tick(news, [session], [captions, *counted], **how)
 
 
 def launch_options(dataset: Path, previews: Path) -> dict[str, Any]:
@@ -311,7 +301,7 @@ def launch_options(dataset: Path, previews: Path) -> dict[str, Any]:
     return {
         "theme": theme,
         "css": CSS,
-        "js": JS,
+        "js": keys(),
         "show_error": True,
         "ssr_mode": False,
         "allowed_paths": [str(dataset / "media"), str(previews)],
