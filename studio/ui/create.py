@@ -21,9 +21,9 @@ WEIGH = ("aspect", "seconds", "steps", "guidance_scale", "fps", "schedule", "sam
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
 WORD = re.compile(r"[^\W\d_]+$")  # at the end: it is still being typed
 TO_PROMPT = "() => { document.querySelector('#prompt textarea')?.focus(); }"
-TO_VIEW = """() => {  // on a narrow page the view is below the form
+TO_VIEW = """() => {  // on a narrow page the view is below the form; it needs a moment to have its height
   const view = document.querySelector('#watching');
-  if (view.getBoundingClientRect().top > innerHeight / 2) view.scrollIntoView();
+  if (view.getBoundingClientRect().top > innerHeight / 2) setTimeout(() => view.scrollIntoView(), 700);
 }"""
 PRESS = """
 element.addEventListener('click', event => {
@@ -31,12 +31,26 @@ element.addEventListener('click', event => {
   if (button) trigger('swap', {...button.dataset});
 });
 """
+KEEP = """
+function remember() {  // what was typed outlives the page
+  const field = document.querySelector('#prompt textarea');
+  if (!field) return setTimeout(remember, 50);
+  const keep = () => localStorage.setItem('kinema-prompt', field.value);
+  const kept = localStorage.getItem('kinema-prompt');
+  if (kept && !field.value) {
+    field.value = kept;
+    field.dispatchEvent(new Event('input', {bubbles: true}));
+  }
+  field.addEventListener('input', keep);
+  addEventListener('pagehide', keep);
+}
+remember();
+"""
 
 
 def build_create(shared: Shared, page: gr.Blocks) -> None:
     """The form, and beside it the live view of what it asked for."""
     model = shared.studio.model
-    typed = gr.BrowserState("", storage_key="kinema-prompt", secret="kinema")
     editing, smaller = gr.State(""), gr.State({})
     parts: dict[str, Any] = {"carried": gr.State({})}
     with gr.Row(equal_height=False):
@@ -48,7 +62,7 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
                 placeholder=model.examples[0] if model.examples else "", autofocus=True,
                 info="Enter makes it, Shift+Enter begins a new line",
             )  # fmt: skip
-            unknown = _part("unknown-words")
+            unknown = _part("unknown-words", script=PRESS + KEEP)
             examples = _part("examples", _examples(model.examples)) if model.examples else None
             with gr.Row():
                 parts["aspect"] = gr.Dropdown(
@@ -160,12 +174,11 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
     parts["quality"].input(lambda name: model.drafts[name], parts["quality"], parts["steps"], **QUIET)
     parts["steps"].input(lambda steps: quality_of(model, steps), parts["steps"], parts["quality"], **QUIET)
 
-    def look_at(prompt: str) -> list[str]:
-        return [_unknown(model.unknown(WORD.sub("", prompt or ""))), prompt or ""]
+    def look_at(prompt: str) -> str:
+        return _unknown(model.unknown(WORD.sub("", prompt or "")))
 
-    parts["prompt"].change(look_at, parts["prompt"], [unknown, typed], trigger_mode="always_last", **QUIET)
+    parts["prompt"].change(look_at, parts["prompt"], unknown, trigger_mode="always_last", **QUIET)
     parts["prompt"].blur(lambda prompt: _unknown(model.unknown(prompt or "")), parts["prompt"], unknown, **QUIET)
-    page.load(lambda prompt, kept: prompt or kept, [parts["prompt"], typed], parts["prompt"], **QUIET)
 
     def swap(event: gr.EventData, prompt: str) -> str:
         if "text" in event._data:
@@ -185,8 +198,8 @@ def build_create(shared: Shared, page: gr.Blocks) -> None:
     build_endpoints(shared)
 
 
-def _part(elem_id: str, text: str = "") -> gr.HTML:
-    return gr.HTML(text, elem_id=elem_id, js_on_load=PRESS, css_template=CSS, apply_default_css=False)
+def _part(elem_id: str, text: str = "", script: str = PRESS) -> gr.HTML:
+    return gr.HTML(text, elem_id=elem_id, js_on_load=script, css_template=CSS, apply_default_css=False)
 
 
 def _mode(job_id: str) -> list[Any]:

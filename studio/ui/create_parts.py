@@ -71,7 +71,7 @@ def build_expert(model: Model, parts: dict[str, Any]) -> None:
     with gr.Row():
         parts["seed"] = gr.Textbox(
             label="Seed",
-            placeholder="a new one each time",
+            placeholder="new each time",
             max_lines=1,
             max_length=20,
             elem_id="seed",

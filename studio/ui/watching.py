@@ -23,6 +23,8 @@ CSS = """
   margin: .5rem 0}
 .screen video, .screen img, .screen canvas {width: 100%; max-height: 60vh; object-fit: contain; display: block}
 ul {margin: .2rem 0; padding-left: 1.2rem}
+@media (max-width: 700px) { &:has(.prompt) {min-height: 75vh} }
+@media (prefers-reduced-motion: reduce) { [data-hold] {display: none} }
 .prompt {font-size: var(--text-lg); overflow-wrap: anywhere; margin: 0}
 .empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 3rem 1rem;
   text-align: center; margin: 0}
