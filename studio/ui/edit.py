@@ -16,6 +16,8 @@ from .shared import Shared, said
 from .watching import build_watching
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
+# Gradio shows errors, and tells the listeners of a State, of queued events only.
 PAINT, BOX = "Paint it", "A box in numbers"
 NOTHING = '<p class="empty">Choose a video below, upload one, or press “Edit this” beside any result.</p>'
 NO_SECOND = '<p class="empty">No second video is chosen.</p>'
@@ -227,10 +229,10 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
         (upload.upload, uploaded, upload),
         (page.load, came_back, kept),
     ):
-        event(handler, given, parts, **QUIET).then(told, sized, estimated, **QUIET)
+        event(handler, given, parts, **QUEUED).then(told, sized, estimated, **QUIET)
     others = [other, other_shown, other_picker]
-    other_picker.act(second_picked, None, others, **QUIET)
-    other_upload.upload(second_uploaded, other_upload, others, **QUIET)
+    other_picker.act(second_picked, None, others, **QUEUED)
+    other_upload.upload(second_uploaded, other_upload, others, **QUEUED)
     task.change(chosen, task, [does, other_part, seconds, strength, aspect, mask_part], **QUIET)
     gr.on([task.change, seconds.change, steps.change], told, sized, estimated, **QUIET)
     gr.on(
@@ -238,8 +240,8 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
         **QUIET,
     )  # fmt: skip
     asked = [task, kept, other, prompt, seconds, strength, aspect, steps, seed, way, mask, *box]
-    make.click(ask, [*asked, nothing], shared.followed, **QUIET)
-    fit.click(ask, [*asked, smaller], shared.followed, **QUIET)
+    make.click(ask, [*asked, nothing], shared.followed, **QUEUED)
+    fit.click(ask, [*asked, smaller], shared.followed, **QUEUED)
 
 
 def _player(source: Source, elem_id: str) -> str:

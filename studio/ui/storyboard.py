@@ -21,6 +21,8 @@ from .live import live
 from .shared import EDIT, Shared, said
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
+QUEUED: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private", "concurrency_limit": 8}
+# Gradio shows errors, and tells the listeners of a State, of queued events only.
 FOCUS = "() => { document.querySelector('#board-text textarea')?.focus() }"
 NO_PICTURE = "<p>No picture: the card begins where the one before ends.</p>"
 LONGEST = 10.0  # seconds that a card is offered
@@ -284,17 +286,17 @@ def build_storyboard(shared: Shared, page: gr.Blocks) -> None:
         return [gr.skip(), gr.skip(), *changed(change)(kept, text, seconds, name, shape, steps, request)]
 
     given = [kept, *form]
-    page.load(came_back, kept, shown, **QUIET)
-    which.input(chose, which, shown, **QUIET)
-    new.click(changed(fresh), given, shown, **QUIET).then(None, None, None, js=FOCUS)
-    forget.click(deleted, kept, shown, **QUIET)
-    cards.act(picked, given, shown, **QUIET)
-    made.act(act, [shared.source, *given], [shared.source, shared.tabs, *shown], **QUIET)
-    upload.upload(uploaded, [upload, *given], shown, **QUIET)
-    without.click(changed(lambda desk: pictured(desk, None)), given, shown, **QUIET)
-    tools["add"].click(changed(add), given, shown, **QUIET).then(None, None, None, js=FOCUS)
-    tools["remove"].click(changed(remove), given, shown, **QUIET)
-    tools["earlier"].click(changed(lambda desk: move(desk, -1)), given, shown, **QUIET)
-    tools["later"].click(changed(lambda desk: move(desk, 1)), given, shown, **QUIET)
+    page.load(came_back, kept, shown, **QUEUED)
+    which.input(chose, which, shown, **QUEUED)
+    new.click(changed(fresh), given, shown, **QUEUED).then(None, None, None, js=FOCUS)
+    forget.click(deleted, kept, shown, **QUEUED)
+    cards.act(picked, given, shown, **QUEUED)
+    made.act(act, [shared.source, *given], [shared.source, shared.tabs, *shown], **QUEUED)
+    upload.upload(uploaded, [upload, *given], shown, **QUEUED)
+    without.click(changed(lambda desk: pictured(desk, None)), given, shown, **QUEUED)
+    tools["add"].click(changed(add), given, shown, **QUEUED).then(None, None, None, js=FOCUS)
+    tools["remove"].click(changed(remove), given, shown, **QUEUED)
+    tools["earlier"].click(changed(lambda desk: move(desk, -1)), given, shown, **QUEUED)
+    tools["later"].click(changed(lambda desk: move(desk, 1)), given, shown, **QUEUED)
     for event in (text.input, text.blur, seconds.input, name.blur, shape.input, steps.input):
         event(written, given, shown[1:4], trigger_mode="always_last", **QUIET)
