@@ -24,7 +24,7 @@ STATUS = {"queued": "◷ Waiting", "in_progress": "▶ Being made", "completed":
 CSS = """
 #queue:has(&) {position: sticky; bottom: 0; z-index: 5; background: var(--body-background-fill);
   border-top: 1px solid var(--border-color-primary)}
-.gradio-container:has(&) {overflow: clip !important}  /* hidden would keep the queue from sticking */
+.gradio-container:has(&) {overflow: clip !important; width: 100%}  /* hidden would keep the queue from sticking */
 html:has(&) {scroll-padding-bottom: 40vh}
 .gradio-container:has(&) input:is([type=radio], [type=checkbox]) {min-width: 24px; min-height: 24px}
 .body {max-height: 34vh; overflow-y: auto}

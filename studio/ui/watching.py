@@ -93,7 +93,7 @@ def do(
                 followed = shared.submit(values, request, parent=job.parent).id
             case "again":
                 followed = shared.submit(job.request, request, parent=job.parent).id
-            case "fit":
+            case "smaller":
                 fitting = estimating.fitting(shared, job.request)
                 if fitting is None:
                     raise gr.Error("Nothing smaller is known to fit.", print_exception=False)
@@ -255,7 +255,7 @@ def _failed(shared: Shared, job: Job, prefix: str) -> tuple[str, str]:
     told = f"Failed: {message[:1].upper() + message[1:]}"
     fit = ""
     if job.error_code == "out_of_memory" and (smaller := estimating.fitting(shared, job.request)) is not None:
-        fit = button("fit", f"Make it smaller: {html.escape(smaller[1])}", job.id, prefix)
+        fit = button("smaller", f"Make it smaller: {html.escape(smaller[1])}", job.id, prefix)
     asked = f" · request {html.escape(job.request_id)}" if job.request_id else ""
     return told, (
         f'<div class="problem"><p>✕ <strong>{html.escape(told)}.</strong></p>'
