@@ -129,8 +129,12 @@ def is_kinema(path: Path) -> bool:
 
 
 def told(made: Provenance) -> Provenance:
-    """A provenance without this machine's paths: given files are named by their ids, as they were asked for."""
-    return replace(made, settings={name: _named(value) for name, value in made.settings.items()})
+    """A provenance without this machine's paths, which are nobody else's business.
+
+    Given files are named by their ids, as they were asked for; a model by its folder's name and its fingerprint.
+    """
+    model = Path(made.model).name if made.model and Path(made.model).is_absolute() else made.model
+    return replace(made, model=model, settings={name: _named(value) for name, value in made.settings.items()})
 
 
 def _named(value: Any) -> Any:

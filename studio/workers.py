@@ -198,6 +198,8 @@ def worker_command(
     finish: Finish = PLAIN,
 ) -> list[str]:  # fmt: skip
     """What starts a worker process of a studio."""
+    if model is not None and (place := Path(model).expanduser()).is_dir():
+        model = str(place.absolute())  # a worker runs in the studio's folder
     options = {"--model": model, "--device": device, "--dtype": dtype}
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
     return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given, *finish_words(finish)]

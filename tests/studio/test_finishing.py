@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -128,7 +129,9 @@ def test_what_was_made_of_given_files_says_so_and_names_no_path(studio, pipe, ce
     actions = {each["label"]: each["data"] for each in manifest_of(path)[0]["assertions"]}["c2pa.actions.v2"]
     assert actions["actions"][0]["digitalSourceType"].endswith("/compositeWithTrainedAlgorithmicMedia")
     assert read_provenance(path).settings["video"] == first.id
-    assert str(shelf.folder).encode() not in path.read_bytes()
+    assert read_provenance(path).model == "tiny"
+    for place in (shelf.folder, pipe.config["_name_or_path"]):
+        assert str(place).encode() not in path.read_bytes()
     picture = made(store, shelf, pipe, CAR | {"num_frames": 1}, Finish("AI", certificate))
     assert shelf.content(picture.id).suffix == ".png" and is_kinema(shelf.content(picture.id))
     assert picture.result["applied"]["mark"] == "AI" and picture.result["applied"]["c2pa"] == SIGNED
@@ -190,6 +193,15 @@ def test_the_arguments_of_a_worker_say_the_same(certificate):
         assert finish_of(parser.parse_args(finish_words(finish))) == finish
     with pytest.raises(FinishError, match="needs both"):
         finish_of(parser.parse_args(["--c2pa-key", "key.pem"]))
+
+
+def test_a_worker_finds_a_model_and_a_certificate_wherever_it_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model").mkdir()
+    finish = Finish(certificate=Certificate(Path("c.pem"), Path("k.pem")))
+    words = worker_command(tmp_path / "studio", "model", finish=finish)
+    assert str(tmp_path / "model") in words and f"--c2pa-key={tmp_path / 'k.pem'}" in words
+    assert "owner/model" in worker_command(tmp_path / "studio", "owner/model")
 
 
 def test_a_worker_says_what_is_wrong_before_it_loads_a_model(studio, tmp_path, wait_until):
