@@ -14,7 +14,7 @@ from ..pipeline.provenance import Provenance
 from .jobs import Job
 from .making import wish_of
 from .model import KINEMA, NAME, Model
-from .rest.objects import KNOWN
+from .rest.objects import fields_of
 from .restoring import SAMPLERS
 from .wish import NEEDS, Wish, run_wish
 
@@ -129,7 +129,8 @@ def as_curl(job: Job, place: Place) -> Snippet:
     if task not in ROUTES:
         return Snippet("", (f"The REST API does not offer the task “{task}”; take the Python or the command.",))
     body = {ASKED.get(name, name): value for name, value in asked.items() if value is not None}
-    lacking = [name for name in body if name not in (*KNOWN, "video")]
+    known = fields_of(task, ASKED["image" if task == "generate" else "video"])
+    lacking = [name for name in body if name not in known]
     if lacking:
         return Snippet("", (f"The REST API has no field for {', '.join(lacking)}; take the Python.",))
     head = ["-H", f"Authorization: Bearer {KEY}"] if place.keys else []
