@@ -17,6 +17,8 @@ from .one_video import draw_video
 from .shared import Shared, said
 
 QUIET: dict[str, Any] = {"queue": False, "show_progress": "hidden", "api_visibility": "private"}
+# Gradio tells the listeners of a State, and shows errors, of queued events only.
+QUEUED: dict[str, Any] = {"concurrency_limit": 8, "show_progress": "hidden", "api_visibility": "private"}
 SHOW = [("Finished", FINISHED), ("Failed or cancelled", FAILED), ("All", ALL), ("Deleted, to be undone", DELETED)]
 # The focus goes to what was chosen, or to the way back from a deletion: both are drawn a moment later.
 TO_NEWS = """(video, grid) => {
@@ -89,7 +91,7 @@ def build_library(shared: Shared, page: gr.Blocks) -> None:
             return changed(visit.press(str(event._data.get("act") or ""), str(event._data.get("id") or "")))
 
     for part in (grid, video):
-        part.act(act, hands, outputs, **QUIET).then(None, [video, grid], js=TO_NEWS, api_visibility="private")
+        part.act(act, hands, outputs, **QUEUED).then(None, [video, grid], js=TO_NEWS, api_visibility="private")
     pair.away(lambda asked: [dict(asked) | {"beside": ""}, ""], grid, [grid, pair], **QUIET)
 
     def sift(asked: dict, words: str, show: str, starred: bool) -> dict[str, Any]:
