@@ -25,7 +25,8 @@ CSS = """
 ul {margin: .2rem 0; padding-left: 1.2rem}
 @media (max-width: 700px) { &:has(.prompt) {min-height: 75vh} }
 @media (prefers-reduced-motion: reduce) { [data-hold] {display: none} }
-.prompt {font-size: var(--text-lg); overflow-wrap: anywhere; margin: 0}
+.prompt {font-size: var(--text-lg); overflow-wrap: anywhere; margin: 0; display: -webkit-box;
+  -webkit-line-clamp: 4; -webkit-box-orient: vertical; overflow: hidden}
 .empty {border: 2px dashed var(--border-color-primary); border-radius: var(--radius-lg); padding: 3rem 1rem;
   text-align: center; margin: 0}
 dl {display: grid; grid-template-columns: max-content 1fr; gap: .1rem 1rem;
