@@ -30,7 +30,7 @@ AGAIN = 0.5  # seconds between tries to reach it
 LOOK_IDLE = 1.0  # seconds between looks at one that makes nothing
 GROW = 10.0  # seconds between looks at the size of the cluster
 ROOM = 20.0  # seconds after which a worker that finds no machine says so
-GOODBYE = 2.5  # seconds for the actors to clean up; the server waits a little longer
+GOODBYE = 10.0  # seconds for the actors to clean up; the server waits a little longer
 CONNECT = 60.0  # seconds in which Ray connects; left alone it may wait for ever
 STORE_BYTES = 128 * 2**20  # object store of a Ray of this machine alone: pieces of files go through it
 
@@ -298,7 +298,7 @@ def main() -> None:
     threading.Thread(target=_end_with_the_server, args=(driver,), daemon=True).start()
     driver.run()
     status = UNLOADABLE if driver.hopeless else 0
-    threading.Timer(GOODBYE / 2, os._exit, (status,)).start()
+    threading.Timer(GOODBYE / 4, os._exit, (status,)).start()
     ray.shutdown()
     os._exit(status)  # whatever threads still wait for
 

@@ -54,6 +54,7 @@ class RayWorkers(Workers):
     """
 
     blamed = False  # what ended was the way to the machines
+    patience = 15.0  # they clean up first
 
     def __init__(
         self, store: JobStore, shelf: Shelf, command: Sequence[str], cluster: Cluster | None = None,

@@ -53,6 +53,7 @@ class Workers:
 
     Attributes:
         blamed: whether a job may be at fault when its process ends.
+        patience: seconds for a process to end when it is told to.
         why_ended: the worker that ended last.
 
     Args:
@@ -62,6 +63,7 @@ class Workers:
     """
 
     blamed = True
+    patience = PATIENCE
     why_ended = ""
 
     def __init__(
@@ -89,7 +91,7 @@ class Workers:
             process.stdin.close()
         for process in processes:
             try:
-                process.wait(PATIENCE)
+                process.wait(self.patience)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
