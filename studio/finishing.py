@@ -98,11 +98,11 @@ def save_result(
         except SigningError as error:
             logger.error("%s is not signed: %s", folder.name, error)
             problems.append("it could not be signed; the server's log says why")
+            finish = replace(finish, certificate=None)
     applied = applied_to(path, finish)
     if finish.mark is not None and applied["mark"] != finish.mark:
-        problems.append(
-            f"the mark {finish.mark!r} has no room on so small a picture; it shows {applied['mark']!r}"
-        )
+        shown = "nothing is written there" if applied["mark"] is None else f"it shows “{applied['mark']}”"
+        problems.append(f"the picture is too small for the mark “{finish.mark}”: {shown}")
     if made is not None and not applied["provenance"]:
         problems.append("the file does not tell how it was made")
     return applied | {"problems": problems}

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 SMALLEST = 8  # pixels of the letters: below, they cannot be told apart
 SHARE = 24  # of the picture's shorter side that the letters are high
+FEWEST = 4  # letters that are left of a text that is cut short; fewer say nothing
 LONGEST = 60  # characters
 INK, PAPER = (255, 255, 255), (24, 24, 24)
 SEEN = 24.0  # mean difference, of 255, up to which a decoded label is the drawn one
@@ -44,7 +45,7 @@ def draw_mark(frames: np.ndarray, text: str) -> str | None:
         text: what it says; see `check_mark`.
 
     Returns:
-        What can be read there; None: the picture has no room for a letter.
+        What can be read there; None: the picture has no room for it.
     """
     height, width = frames.shape[-3:-1]
     label, said = _label(text, height, width)
@@ -78,7 +79,7 @@ def _label(text: str, height: int, width: int) -> tuple[np.ndarray, str | None]:
         label = _drawn(lines, SMALLEST)
         if _fits(label, height, width):
             return label, text
-    for count in range(len(text) - 1, 0, -1):
+    for count in range(len(text) - 1, FEWEST - 1, -1):
         said = text[:count].rstrip() + "…"
         label = _drawn([said], SMALLEST)
         if _fits(label, height, width):

@@ -124,6 +124,8 @@ def _sign(certificate: Certificate, source: Any, target: Any, kind: str, title: 
         with settings, c2pa.Context(settings, signer) as context, c2pa.Builder(manifest, context) as builder:
             builder.sign(kind, source, target)
     except c2pa.C2paError as error:
+        if "http resolver" in str(error):
+            raise SigningError(f"{certificate.timestamps} did not stamp the time: {_words(error)}") from None
         raise SigningError(
             f"{certificate.chain} with {certificate.key} cannot sign: {_words(error)}. C2PA needs a certificate "
             "that is valid now, is not its own issuer, and has the extended key usage emailProtection or "
