@@ -8,6 +8,7 @@ from ..jobs import Job, JobError
 from ..making import wish_of
 from ..model import Model
 from ..service import Studio
+from ..wish import Wish
 from .bodies import Body
 from .references import CARD_PICTURE
 from .routes import PREFIX
@@ -34,7 +35,7 @@ def fields_of(task: str, named: str | None) -> tuple[str, ...]:
 
 def video_object(job: Job, studio: Studio) -> dict[str, Any]:
     """A job as a Video: `seconds` a text, times whole numbers, `progress` in percent."""
-    wish, result, model = wish_of(job), job.result, studio.model
+    wish, result, model = _wish(job), job.result, studio.model
     width, height = (result["width"], result["height"]) if result else model.size(wish)
     seconds = result["seconds"] if result else model.seconds(wish)
     video = {
@@ -58,9 +59,17 @@ def video_object(job: Job, studio: Studio) -> dict[str, Any]:
     return video | {name: result[name] for name in told if name in result}
 
 
+def _wish(job: Job) -> Wish:
+    """What it is to become; of one that another version of Kinema took and this one would not, its prompt."""
+    try:
+        return wish_of(job)
+    except JobError:
+        return Wish.model_construct(prompt=str(job.request.get("prompt", "")))
+
+
 def prompt_of(job: Job) -> str:
     """What was written, of a storyboard all texts."""
-    wish = wish_of(job)
+    wish = _wish(job)
     return wish.prompt or " | ".join(card.text for card in wish.storyboard or ())
 
 

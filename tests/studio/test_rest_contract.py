@@ -14,9 +14,9 @@ from kinema.studio.claims import claim, complete, fail, report
 from kinema.studio.jobs import ERRORS
 from kinema.studio.rest.contract import text
 from kinema.studio.rest.errors import OTHERS, STATUS
-from kinema.studio.rest.objects import KNOWN
+from kinema.studio.rest.objects import EXTENSIONS, KNOWN, fields_of
 from kinema.studio.rest.schema import CreateVideo, EditVideo, Error, ModelList, Video, VideoList
-from kinema.studio.wish import read_wish
+from kinema.studio.wish import HEEDED, read_wish
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served
@@ -45,6 +45,9 @@ def test_the_contract_holds_together():
             answers = operation["responses"]["200"]["content"]
             assert all(content.get("schema") for content in answers.values())
     assert set(CreateVideo.model_fields) == set(KNOWN)
+    some = {name for names in HEEDED.values() for name in names}
+    for task in EXTENSIONS:
+        assert some.intersection(fields_of(task, "video" if task != "generate" else None)) <= set(HEEDED[task])
     assert "binary" in json.dumps(parts["CreateVideoForm"]) and "binary" not in json.dumps(parts["CreateVideo"])
     assert set(parts["ErrorDetail"]["properties"]["code"]["enum"]) == {*STATUS, *OTHERS} >= set(ERRORS) - {
         "out_of_memory", "worker_lost"
@@ -89,12 +92,14 @@ def test_answers_are_as_told(tmp_path, tiny_model):
         broken = fail(studio.store, begun(), "out_of_memory", "no room")
         error = seen(broken).error
         assert error is not None and error.code == "out_of_memory"
+        old = studio.store.add("remix", {"prompt": "of an older Kinema", "what it had then": 1})
+        assert seen(old).prompt == "of an older Kinema"
         page = httpx.get(f"{url}/v1/videos", params={"limit": 2}).json()
         assert VideoList.model_validate(page, strict=True).has_more and set(page) == set(VideoList.model_fields)
         models = httpx.get(f"{url}/v1/models").json()
         (model,) = ModelList.model_validate(models, strict=True).data
         assert httpx.get(f"{url}/v1/models/{model.id}").json() == models["data"][0]
-        for path in ("/v1/models/sora-2", "/v1/videos/x", "/v1/x", "/v1/videos?limit=0", "/metrics/x"):
+        for path in ("/v1/models/sora-2", "/v1/videos/x", "/v1/x", "/v1/videos?limit=0"):
             Error.model_validate(httpx.get(url + path).json(), strict=True)
         assert httpx.get(f"{url}/openapi.json").json() == json.loads(text())
         docs = httpx.get(f"{url}/docs").text
