@@ -60,22 +60,22 @@ class Driver:
         cluster: what the actors get.
         name: of this process; an actor's has it in front.
         say: tells the server some lines.
+        stopped: is set when the server ends.
     """
 
     def __init__(
         self, ray: Any, shelf: Shelf, options: Sequence[str], cluster: Cluster, name: str,
-        say: Callable[[str], None],
+        say: Callable[[str], None], stopped: threading.Event,
     ) -> None:  # fmt: skip
         self.ray, self.shelf, self.options, self.cluster, self.name = ray, shelf, list(options), cluster, name
-        self._say_it = say
-        self.stopped = threading.Event()
+        self._say_it, self.stopped = say, stopped
         self._places: list[_Place] = []
         self._threads: list[threading.Thread] = []
         self._said, self._saying = "", threading.Lock()
         self._cpus, self._gpus = share(self._machines(), cluster)
 
     def run(self) -> None:
-        """Work until `stopped`, or until nothing can be made anywhere; then end the actors."""
+        """Work until the server ends, or until nothing can be made anywhere; then end the actors."""
         while not self.stopped.is_set():
             wanted = self.cluster.workers or room(self._machines(), self._cpus, self._gpus)
             for number in range(len(self._places), wanted):
@@ -282,7 +282,8 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], help="of a worker process")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    say = _only_our_words()
+    say, stopped, connected = _only_our_words(), threading.Event(), threading.Event()
+    threading.Thread(target=_end_with_the_server, args=(stopped, connected), daemon=True).start()
     cluster = Cluster(args.address, args.workers, args.cpus, args.gpus)
     late = threading.Timer(CONNECT, _give_up, (say, args.address, f"it does not answer for {CONNECT:g} seconds"))
     late.daemon = True
@@ -294,8 +295,8 @@ def main() -> None:
         _give_up(say, args.address, " ".join(str(error).split()))
         return
     late.cancel()
-    driver = Driver(ray, Shelf(args.folder), args.option, cluster, args.name, say)
-    threading.Thread(target=_end_with_the_server, args=(driver,), daemon=True).start()
+    connected.set()
+    driver = Driver(ray, Shelf(args.folder), args.option, cluster, args.name, say, stopped)
     driver.run()
     status = UNLOADABLE if driver.hopeless else 0
     threading.Timer(GOODBYE / 4, os._exit, (status,)).start()
@@ -316,10 +317,12 @@ def _give_up(say: Callable[[str], None], address: str | None, why: str) -> None:
     os._exit(1)
 
 
-def _end_with_the_server(driver: Driver) -> None:
+def _end_with_the_server(stopped: threading.Event, connected: threading.Event) -> None:
     while os.read(0, 1024):
         pass
-    driver.stopped.set()
+    stopped.set()
+    if not connected.is_set():
+        os._exit(0)
 
 
 if __name__ == "__main__":
