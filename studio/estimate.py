@@ -116,9 +116,11 @@ def difference(model: Model, wish: Wish, nearest: Wish) -> str:
     return " and ".join(told)
 
 
-def after_failing(model: Model, wish: Wish) -> Wish | None:
-    """What to try when memory ran out although a wish seemed to fit: half of what it took."""
+def after_failing(model: Model, wish: Wish, memory: Memory | None = None) -> Wish | None:
+    """What to try when memory ran out: what fits into the room, and takes at most half of what was tried."""
     most = bytes_taken(model, wish, 4) / 2
+    if memory is not None:
+        most = min(most, (memory.room - memory.base) / UNMEASURED * 4 / memory.value)
     return nearest_that_fits(model, wish, lambda each: bytes_taken(model, each, 4) <= most)
 
 

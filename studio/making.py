@@ -56,7 +56,7 @@ def make(
     except Exception as error:
         code, message = explain(error)
         if code == "out_of_memory":
-            message = _say_what_fits(pipe, job) or message
+            message = _say_what_fits(pipe, job, meter) or message
         if code == "internal_error":
             logger.exception("%s (request %s) failed", job.id, job.request_id)
         fail(store, job, code, message)
@@ -204,14 +204,14 @@ def explain(error: Exception) -> tuple[str, str]:
     return "internal_error", f"it failed with {type(error).__name__}; the server's log says more"
 
 
-def _say_what_fits(pipe: Any, job: Job) -> str | None:
+def _say_what_fits(pipe: Any, job: Job, meter: "Meter | None") -> str | None:
     """For people, when memory ran out; None: nothing is known of the model."""
     from .estimate import after_failing, difference
 
     model, wish = getattr(pipe, "facts", None), wish_of(job)
     if model is None:
         return None
-    nearest = after_failing(model, wish)
+    nearest = after_failing(model, wish, None if meter is None else meter.memory())
     next_step = "close other programs on it" if nearest is None else f"try {difference(model, wish, nearest)}"
     return f"the device ran out of memory; {next_step}"
 
