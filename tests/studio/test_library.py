@@ -1,6 +1,7 @@
 """The Library: what its buttons do, what is shown to whom, and all of it once in a real browser."""
 
 import contextlib
+import gc
 import re
 import socket
 import sys
@@ -224,7 +225,9 @@ def page_of(studio):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    server = uvicorn.Server(uvicorn.Config(app.build_app(served(studio)), port=port, log_level="error"))
+    server = uvicorn.Server(
+        uvicorn.Config(app.build_app(served(studio)), port=port, log_level="error", timeout_graceful_shutdown=1)
+    )
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
@@ -233,8 +236,8 @@ def page_of(studio):
         yield f"http://127.0.0.1:{port}/"
     finally:
         server.should_exit = True
-        server.force_exit = True
         thread.join()
+        gc.collect()  # while warnings of what Gradio leaves are let pass
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt install chromium)")
