@@ -120,6 +120,16 @@ def test_a_result_shows_what_it_is_said_to_show(studio, pipe, certificate):
         assert is_kinema(changed) and read_signature(changed) is None
 
 
+def test_previews_are_marked_at_the_size_they_are_shown(studio):
+    _, shelf = studio
+    job_id = f"video_{32 * 'a'}"
+    shelf.write_preview(job_id, np.full((3, 8, 8, 3), 130, np.uint8), Finish("Made with AI").draw)
+    with Image.open(shelf.preview(job_id)) as preview:
+        for number in range(preview.n_frames):
+            preview.seek(number)
+            assert has_mark(np.asarray(preview.convert("RGB")), "Made with AI")
+
+
 def test_what_was_made_of_given_files_says_so_and_names_no_path(studio, pipe, certificate):
     store, shelf = studio
     first = made(store, shelf, pipe, CAR, PLAIN)
