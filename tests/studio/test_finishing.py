@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from kinema.data.video_io import read_video, write_video
-from kinema.pipeline.command import load
 from kinema.pipeline.provenance import read_provenance
+from kinema.studio import making
 from kinema.studio.claims import claim
 from kinema.studio.finishing import (
     PLAIN,
@@ -22,6 +22,7 @@ from kinema.studio.finishing import (
     applied_to,
     is_kinema,
 )
+from kinema.studio.loading import load_model
 from kinema.studio.making import make
 from kinema.studio.marking import SMALLEST, check_mark, draw_mark, has_mark
 from kinema.studio.options import add_finish_options, finish_of, finish_words
@@ -38,7 +39,7 @@ SIGNED = "signed by Test Studio (Test Studio 1)"
 
 @pytest.fixture(scope="module")
 def pipe(tiny_model):
-    return load(str(tiny_model), device="cpu", quiet=True)
+    return load_model(str(tiny_model), device="cpu")
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +129,22 @@ def test_previews_are_marked_at_the_size_they_are_shown(studio):
         for number in range(preview.n_frames):
             preview.seek(number)
             assert has_mark(np.asarray(preview.convert("RGB")), "Made with AI")
+
+
+def test_what_plays_while_it_is_made_is_marked_too(studio, pipe, monkeypatch):
+    store, shelf = studio
+    seen, report = [], making.report
+
+    def watched(store, job, stage, progress, **more):
+        if stage == "writing":
+            seen.extend(read_video(shelf.growing(job.id)).frames)
+        return report(store, job, stage, progress, **more)
+
+    monkeypatch.setattr(making, "report", watched)
+    job = made(store, shelf, pipe, CAR | {"num_frames": 1 + 6 * pipe.grid.temporal}, Finish("AI"))
+    assert job.result["streamed"] and job.result["applied"]["mark"] == "AI"
+    frames = read_video(shelf.content(job.id)).frames
+    assert len(seen) == len(frames) > 0 and all(has_mark(each, "AI") for each in [*seen, *frames])
 
 
 def test_what_was_made_of_given_files_says_so_and_names_no_path(studio, pipe, certificate):
