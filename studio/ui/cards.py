@@ -63,7 +63,8 @@ def draw_grid(shared: Shared, owner: Owner, asked: Mapping[str, Any]) -> dict[st
     body = f'<ul class="cards" data-key="cards">{cards}</ul>' if cards else _nothing(show, words, starred)
     more = button("more", f"Show {PAGE} more", "", "library-") if len(found) > limit else ""
     body = f'{undo}<p class="quiet" data-key="count">{told}</p>{body}{more}'
-    return {"html": body, "said": told, "again": LATER}
+    gone = "Deleted; Undo brings it back. " if "library-undo-undelete" in undo else ""
+    return {"html": body, "said": gone + told, "again": LATER}
 
 
 def deleted_job(shared: Shared, owner: Owner, name: str) -> Job | None:
@@ -158,7 +159,7 @@ def _undo(shared: Shared, owner: Owner, name: str) -> str:
     if last is not None:
         words = html.escape((prompt_of(last) or last.task)[:80])
         return (
-            f'<div class="note undo" data-key="undo" role="status"><span>🗑 Deleted: “{words}”.</span>'
+            f'<div class="note undo" data-key="undo"><span>Deleted: “{words}”. It is kept for an hour.</span>'
             + button("undelete", "Undo", last.id, "library-undo-")
             + "</div>"
         )

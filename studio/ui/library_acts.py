@@ -86,11 +86,7 @@ class Visit:
             case "delete":
                 store.delete(job.id)
                 nothing = self._choose(None) if self.asked.get("chosen") == job.id else {}
-                told = "It is deleted for good in an hour. Until then Undo brings it back."
-                return nothing | {
-                    "grid": self._grid(chosen="", beside="", deleted=job.id),
-                    "told": told_html(told),
-                }
+                return nothing | {"grid": self._grid(chosen="", beside="", deleted=job.id), "told": ""}
         return {}
 
     def arrive(self, name: str) -> Changes:
