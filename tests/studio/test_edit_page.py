@@ -44,14 +44,9 @@ def give(page, button, file):
     chooser.value.set_files(file)
 
 
-def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_path):
+def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_path, wait_until):
     page = open_page(browser.new_context(viewport=DESKTOP), server.url)
     go_to(page, "Edit")
-    broken = tmp_path / "broken.mp4"
-    broken.write_bytes(b"no video" * 99)
-    give(page, "#edit-upload", broken)
-    expect(page.get_by_text("The file cannot be used").first).to_be_visible()
-
     file = write_video(tmp_path / "given.mp4", np.full((9, 32, 32, 3), 120, np.uint8), 8.0)
     give(page, "#edit-upload", file)
     player = page.locator("#edit-player")
@@ -61,6 +56,8 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     # what is to change is painted; nothing painted is said
     page.get_by_label("Change a part", exact=True).click()
     page.fill("#edit-prompt textarea", "a red ball")
+    expect(page.locator("#edit-mask canvas")).to_be_visible()
+    assert findings(page) == []  # before a message is open: in Gradio's own a button lies in a button
     page.click("#edit-make")
     expect(page.get_by_text("Paint over what is to be made anew").first).to_be_visible()
     canvas = page.locator("#edit-mask canvas")
@@ -71,10 +68,16 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=4)
     page.mouse.up()
     expect(page.locator("#edit-mask")).to_contain_text("Painted: 1 stroke.")
-    assert findings(page) == []
     page.click("#edit-make")
     made(page, "#edit-watching")
     assert videos(server)[0]["prompt"] == "a red ball"
+
+    page.get_by_label("Blend", exact=True).click()
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 99)
+    give(page, "#edit-other-upload", broken)
+    expect(page.get_by_text("The file cannot be used").first).to_be_visible()
+    page.get_by_label("Change a part", exact=True).click()
 
     # the result goes on, without a pointer: a box in numbers
     page.locator("#edit-edit").focus()
@@ -90,12 +93,13 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     page.press("#edit-box-left input", "Tab")
     page.locator("#edit-make").focus()
     page.keyboard.press("Enter")
-    page.wait_for_function("n => document.querySelectorAll('#edit-picker li').length >= n", arg=2)
-    first, second = videos(server)[1]["id"], videos(server)[0]
-    assert second["remixed_from_video_id"] == first
+    wait_until(lambda: [video["status"] for video in videos(server)] == ["completed"] * 2)
+    second, first = videos(server)
+    assert second["remixed_from_video_id"] == first["id"]
 
     # a reload finds the source again
     page.reload()
+    page.locator("#queue-summary").wait_for()
     go_to(page, "Edit")
     expect(page.locator("#edit-source")).to_contain_text("a red ball")
     page.context.close()
@@ -127,6 +131,7 @@ def test_cards_become_a_video_and_one_is_made_anew(server, browser):
     assert findings(page) == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     page.reload()
+    page.locator("#queue-summary").wait_for()
     go_to(page, "Storyboard")
     expect(page.locator("#board-text textarea")).to_have_value("a red ball")
     page.click("#board-edit")
