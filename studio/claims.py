@@ -105,7 +105,10 @@ def give_up(store: JobStore, worker: str, why: str, *, blame: bool = True) -> li
             if job.stop is not None:
                 values: dict[str, Any] = {"status": "cancelled", "finished_at": time.time()}
             elif job.attempt < ATTEMPTS or not blame:
+                (first,) = db.execute("SELECT MIN(position) FROM jobs WHERE status = 'queued'").fetchone()
                 values = {"status": "queued", "progress": 0.0, "attempt": job.attempt - (not blame)}
+                if first is not None and first <= job.position:  # those that wait were moved since
+                    values["position"] = first - 1
             else:
                 error = f"{why}, {job.attempt} times while it made this video; the server's log may say why"
                 values = {"status": "failed", "finished_at": time.time(), "error": error,

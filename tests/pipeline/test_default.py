@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-import kinema
 from kinema import ContrastiveCaptioner, KinemaPipeline
 from kinema.data.video_io import probe
 from kinema.eval.command import evaluate
@@ -37,7 +35,7 @@ def test_its_card_says_what_it_is_trained_on_how_good_it_is_and_what_it_cannot_d
 
 
 def test_the_first_command_of_the_readme(tmp_path):
-    assert PROMPT in (Path(kinema.__path__[0]) / "app.py").read_text()
+    assert PROMPT in (DEFAULT_FOLDER / "README.md").read_text(encoding="utf-8")
     command = [sys.executable, "-m", "kinema.cli", "generate", PROMPT, "-o", "car.mp4", "--seed", "0"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr

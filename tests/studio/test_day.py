@@ -3,17 +3,30 @@
 import re
 import signal
 import sys
+import time
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
+from kinema import app
 from kinema.data.video_io import probe
 
 pytest.importorskip("axe_playwright_python", reason="pip install 'kinema[test]' brings it")
 sys.path.insert(0, str(Path(__file__).parent))
-from browsing import CHROMIUM, DESKTOP, PHONE, browsing, expect, findings, go_to, open_page, wait_for_player
+from browsing import (
+    CHROMIUM,
+    DESKTOP,
+    PATIENCE,
+    PHONE,
+    browsing,
+    expect,
+    findings,
+    go_to,
+    open_page,
+    wait_for_player,
+)
 from served import serving
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt install chromium)")
@@ -59,6 +72,19 @@ def newest(server):
     return httpx.get(server.url + "v1/videos", params={"limit": 1}).json()["data"][0]
 
 
+def shown(server, video):
+    return httpx.get(f"{server.url}v1/videos/{video}").json()
+
+
+def made_of(server, page, source):
+    """The newest video, made from another one, when it is completed."""
+    end = time.monotonic() + PATIENCE / 1000
+    while (now := newest(server))["remixed_from_video_id"] != source or now["status"] != "completed":
+        assert now["status"] not in ("failed", "cancelled") and time.monotonic() < end, now
+        page.wait_for_timeout(200)
+    return now
+
+
 def test_a_creators_day(server, context, tmp_path):
     page = open_page(context, server.url)
 
@@ -94,30 +120,30 @@ def test_a_creators_day(server, context, tmp_path):
     page.locator("#library").get_by_role("button", name=re.compile("a red ball")).first.click()
     page.locator("#library").get_by_role("button", name="Edit this").click()
     expect(page.locator("#edit-source video")).to_be_visible()
-    page.locator("#edit-task").get_by_label(re.compile("^Longer|extend", re.I)).first.check()
+    page.locator("#edit-task").get_by_label("Extend →").check()
     page.click("#edit-make")
-    expect(page.locator("#edit-watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
-    longer = newest(server)
-    assert float(longer["seconds"]) > float(first["seconds"]) and longer["remixed_from_video_id"] == first["id"]
-    page.locator("#edit-watching").get_by_role("button", name=re.compile("Edit this|Work on")).first.click()
-    page.locator("#edit-task").get_by_label(re.compile("loop", re.I)).first.check()
+    longer = made_of(server, page, first["id"])
+    assert float(longer["seconds"]) > float(first["seconds"])
+    wait_for_player(page, f"#edit-watching:has(video[data-key='{longer['id']} done'])")
+    page.locator("#edit-watching").get_by_role("button", name="Edit this").click()
+    expect(page.locator("#edit-source video")).to_have_attribute("src", re.compile(longer["id"]))
+    page.locator("#edit-task").get_by_label("Loop").check()
     page.click("#edit-make")
-    page.wait_for_function(
-        "async ([base, id]) => { const [now] = (await (await fetch(base + 'v1/videos?limit=1')).json()).data;"
-        " return now.remixed_from_video_id == id && now.status == 'completed' }", arg=[server.url, longer["id"]],
-    )  # fmt: skip
+    loop = made_of(server, page, longer["id"])
+    expect(page.locator(f"#edit-watching video[data-key='{loop['id']} done']")).to_be_visible()
 
     # save the file, and get its settings back from it
     go_to(page, "Create")
-    with page.expect_download() as saved:
-        page.locator("#watching").get_by_role("link", name="Download").click()
     file = tmp_path / "saved.mp4"
-    saved.value.save_as(file)
-    assert probe(file).frames == int(long["num_frames"] if "num_frames" in long else probe(file).frames)
-    page.fill("#prompt textarea", "something else")
     go_to(page, "Library")
+    page.locator("#library").get_by_role("button", name=re.compile("a blue cube")).first.click()
+    with page.expect_download() as saved:
+        page.locator("#library").get_by_role("link", name="Download").click()
+    saved.value.save_as(file)
+    assert probe(file).frames == shown(server, long["id"])["num_frames"]
     page.locator("#restore input[type=file]").set_input_files(str(file))
     expect(page.locator("#prompt textarea")).to_have_value("a blue cube slides to the right")
+    expect(page.locator("#seconds input[type=number]")).to_have_value(re.compile("^10"))
 
     # cancel one
     ask_for(page, "a green cone spins", seconds=60, steps=50)
@@ -141,7 +167,7 @@ def test_what_breaks_says_why_and_can_be_tried_again(server, context, tmp_path):
         if attempt == 1:
             expect(page.locator("#watching")).to_contain_text("tried again")
     problem = page.locator("#watching .problem")
-    expect(problem).to_contain_text("its worker was killed")
+    expect(problem).to_contain_text("was killed (signal 9)")
     expect(problem).to_contain_text("worker_lost")
     expect(problem).to_contain_text("req_")
     assert httpx.get(f"{server.url}v1/videos/{video}").json()["status"] == "failed"
@@ -177,3 +203,20 @@ def test_a_video_is_made_by_keyboard_alone(server, context):
         pytest.fail("Edit this cannot be reached with Tab")
     page.keyboard.press("Enter")
     expect(page.locator("#edit-source video")).to_be_visible()
+
+
+def test_the_pages_and_the_api_share_one_address(server):
+    with httpx.Client(base_url=server.url) as client:
+        page, config = client.get("/"), client.get("/config").json()
+        assert "Kinema" in page.text and config["analytics_enabled"] is False
+        assert "fonts.googleapis.com" not in client.get("/theme.css").text
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        assert client.get("/healthz").json() == {"status": "ok"}
+        lost = client.get("/v1/nothing")
+        assert (lost.status_code, lost.json()["error"]["code"]) == (404, "not_found")
+
+
+def test_python_app_py_is_kinema_serve(capsys):
+    with pytest.raises(SystemExit) as ended:
+        app.main(["--help"])
+    assert ended.value.code == 0 and "kinema serve" in capsys.readouterr().out
