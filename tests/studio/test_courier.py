@@ -14,8 +14,6 @@ from kinema.studio.courier import Courier, MakerLostError, StoppedError
 from kinema.studio.jobs import JobError
 from kinema.studio.making import find
 from kinema.studio.remote import PREFIX, Maker
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
 from kinema.studio.wish import read_wish
 
 CAR = {"prompt": "a red car drives to the left"}
@@ -273,7 +271,6 @@ def test_what_a_killed_maker_left_is_deleted_by_the_next_one(tmp_path):
         folder.mkdir(parents=True)
     first, second = Maker([]), Maker([])
     assert not left.exists() and other.exists() and first.folder.exists()
-    Shelf(first.folder), JobStore(first.folder / "studio.db").close()
     for maker in (first, second):
         maker.close()
     assert [path.name for path in (tmp_path / "elsewhere").iterdir()] == ["other"]
