@@ -7,6 +7,7 @@ without sessions, so a restart of the server loses nothing.
 import asyncio
 import contextlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -51,7 +52,8 @@ def add_mcp(app: "FastAPI", served: Served) -> None:
         from mcp.server.transport_security import TransportSecuritySettings
     except ImportError:
         raise ServeError("--mcp needs another package: pip install 'kinema[mcp]'") from None
-    server = MCPServer("kinema", instructions=_about(served))
+    with _same_logging():
+        server = MCPServer("kinema", instructions=_about(served))
     add_tools(server, served)
     guarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # ours is before it: `rest.guard`
     server.streamable_http_app(stateless_http=True, json_response=True, transport_security=guarded)
@@ -65,6 +67,16 @@ def add_mcp(app: "FastAPI", served: Served) -> None:
             yield state
 
     app.router.lifespan_context = lifespan
+
+
+@contextlib.contextmanager
+def _same_logging() -> Iterator[None]:
+    """Leave the process's logging as it is: the package would set up its own for everything."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
 
 
 class _Door:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 import sys
 import threading
@@ -46,7 +47,9 @@ def url(studio, pipe, tiny_model):
     whole = Studio(store, shelf, read_model(str(tiny_model)), Limits(waiting=5))
     access, nothing = Access(KEYS), typing.cast(typing.Any, SimpleNamespace())
     app = build_api(whole, access)
+    before = logging.getLogger().handlers[:], logging.getLogger().level
     mcp_server.add_mcp(app, Served(Serving(shelf.folder, keys=KEYS), whole, nothing, nothing, access))
+    assert before == (logging.getLogger().handlers, logging.getLogger().level)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
