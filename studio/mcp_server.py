@@ -58,7 +58,8 @@ def add_mcp(app: "FastAPI", served: Served) -> None:
     guarded = TransportSecuritySettings(enable_dns_rebinding_protection=False)  # ours is before it: `rest.guard`
     server.streamable_http_app(stateless_http=True, json_response=True, transport_security=guarded)
     manager = server.session_manager
-    app.router.add_route(PATH, _Door(served, manager.asgi_app), ["GET", "POST", "DELETE"], include_in_schema=False)
+    door: Any = _Door(served, manager.asgi_app)  # a whole ASGI app, which a route takes, too
+    app.router.add_route(PATH, door, ["GET", "POST", "DELETE"], include_in_schema=False)
     before = app.router.lifespan_context
 
     @contextlib.asynccontextmanager
