@@ -12,6 +12,7 @@ from ..jobs import JobError, NoJobError
 from .choosing import build_chooser, taken
 from .live import about
 from .mask import box_of, build_painter, mask_file, painting
+from .remembering import build_memory
 from .shared import Shared, said
 from .watching import build_watching
 
@@ -37,7 +38,7 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
         gr.HTML(_lacking(shared), elem_id="edit-off")
         return
     first = next(iter(offered))
-    kept = gr.BrowserState("", storage_key="kinema-edited", secret="kinema")
+    kept = build_memory(page, "edited", "")
     other, nothing, smaller = gr.State(""), gr.State({}), gr.State({})
     with gr.Row(equal_height=False):
         with gr.Column(min_width=300):

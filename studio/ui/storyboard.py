@@ -18,6 +18,7 @@ from ..stills import look
 from .board_view import CARDS_CSS, MADE_CSS, draw_cards, draw_made, found
 from .choosing import taken
 from .live import live
+from .remembering import build_memory
 from .shared import EDIT, Shared, said
 
 QUIET: dict[str, Any] = {"show_progress": "hidden", "queue": False, "api_visibility": "private"}
@@ -52,7 +53,7 @@ def build_storyboard(shared: Shared, page: gr.Blocks) -> None:
     boards: Boards = shared.served.boards
     step = step_of(model)
     sizes = {name: (width, height) for name, width, height in model.aspects}
-    kept = gr.BrowserState({"board": "", "card": ""}, storage_key="kinema-board", secret="kinema")
+    kept = build_memory(page, "board", {"board": "", "card": ""})
 
     def cards_of(shared: Shared, owner: Owner, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return draw_cards(*found(boards, owner, asked))
