@@ -78,7 +78,7 @@ def build_parts(
     Args:
         reviews, previews: of the dataset.
         opened: the event at which it shows its first clip, such as `page.load` or a tab's `select`.
-        prefix: of the ids on the page.
+        prefix: of the ids on the page; with one, its filter is folded: it is not alone there.
         who: the name to sign with, of whoever looks; "": the one that `reviews` has.
     """
     import gradio as gr
@@ -227,7 +227,7 @@ def build_parts(
         return [captions_html(reviews, session.caption), *numbers(session)]
 
     session = gr.State(Session())
-    with gr.Accordion("Filter", open=True, elem_id=f"{prefix}filter"):
+    with gr.Accordion("Filter", open=not prefix, elem_id=f"{prefix}filter"):
         with gr.Row():
             level = gr.Dropdown(
                 [EVERY, *(each for each in PROSE if each in reviews.choices("level"))],
@@ -258,13 +258,13 @@ def build_parts(
             captions = gr.HTML(css_template=CAPTIONS_CSS, elem_id=f"{prefix}captions")
             text = gr.Textbox(label="Caption", lines=3, elem_id=f"{prefix}text", max_length=5000)
             with gr.Row():
-                accept = gr.Button("Accept (A)", elem_id=f"{prefix}accept", variant="primary")
-                reject = gr.Button("Reject (R)", elem_id=f"{prefix}reject")
-                keep = gr.Button("Keep edit (Ctrl+Enter)", elem_id=f"{prefix}keep")
+                accept = gr.Button("Accept (A)", elem_id=f"{prefix}accept", variant="primary", min_width=100)
+                reject = gr.Button("Reject (R)", elem_id=f"{prefix}reject", min_width=100)
+                keep = gr.Button("Keep edit (Ctrl+Enter)", elem_id=f"{prefix}keep", min_width=100)
             with gr.Row():
-                previous = gr.Button("Previous (K)", elem_id=f"{prefix}previous")
-                following = gr.Button("Next (J)", elem_id=f"{prefix}next")
-                take_back = gr.Button("Undo (U)", elem_id=f"{prefix}undo", interactive=False)
+                previous = gr.Button("Previous (K)", elem_id=f"{prefix}previous", min_width=100)
+                following = gr.Button("Next (J)", elem_id=f"{prefix}next", min_width=100)
+                take_back = gr.Button("Undo (U)", elem_id=f"{prefix}undo", interactive=False, min_width=100)
             told = gr.Markdown(elem_id=f"{prefix}told")
             gr.Markdown(
                 "Keys: A accept · R reject · E edit · J next · K previous · U undo · Space plays and pauses"
