@@ -111,11 +111,12 @@ def test_all_of_a_result_comes_home_in_pieces_and_all_it_needs_goes_out(studio, 
     folder = shelf.folder / "uploads" / f"upload_{32 * 'a'}"
     folder.mkdir()
     (folder / "picture.png").write_bytes(bytes(1000))
-    wish = {"task": "remix", "video": first.id, "mask": folder.name, "prompt": "another"}
-    second = store.add("remix", wish, parent=first.id)
+    wish = {"task": "inpaint", "video": first.id, "mask": folder.name, "prompt": "another"}
+    second = store.add("inpaint", wish, parent=first.id)
     assert here.carry()
     for job in (first, second):
         now = store.get(job.id)
+        assert now.status == "completed", now.error
         assert (now.status, now.worker, now.attempt, now.result["seed"]) == ("completed", "w", 1, 7)
         assert shelf.content(job.id).read_bytes() == bytes(range(256)) * 4
         about = json.loads((shelf.result(job.id) / "job.json").read_text())
