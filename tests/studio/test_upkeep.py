@@ -15,7 +15,7 @@ from kinema.studio.store import JobStore
 from kinema.studio.upkeep import UNDO_SECONDS, UPLOAD_SECONDS, clean, clean_uploads, room
 from kinema.studio.wish import read_wish
 
-MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10)
+MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10, streams=False)
 
 
 def made(store, shelf, size=1000, **result):
