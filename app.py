@@ -46,6 +46,10 @@ def build_app(served: "Served") -> "FastAPI":
             return RedirectResponse("login", 303)
         return await call_next(request)
 
+    if serving.mcp:
+        from kinema.studio.mcp_server import add_mcp
+
+        add_mcp(app, served)
     add_guard(app, [serving.host, *serving.hosts], serving.origins)
     return gr.mount_gradio_app(
         app,
@@ -73,7 +77,10 @@ def serve(serving: "Serving") -> None:
     import uvicorn
 
     from kinema.studio.serving import open_studio
+    from kinema.studio.ui.captions import check_captions
 
+    if serving.captions is not None:
+        check_captions(serving.captions)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises it again when it has stopped
     with open_studio(serving) as served:
         config = uvicorn.Config(

@@ -26,6 +26,11 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--allow-origin", action="append", default=[], metavar="URL", help="of a page that may call the API")
     add("--workers", type=int, default=None, metavar="N", help="processes that make videos (default: 1)")
     add("--device", action="append", default=[], help="cpu, cuda:0, mps; repeated: one worker each")
+    add("--engine", default="local", choices=["local", "ray"], help="ray: workers are actors of a Ray cluster "
+        "(pip install 'kinema[ray]')")  # fmt: skip
+    add("--ray-address", default=None, metavar="ADDRESS", help="auto, HOST:PORT or ray://HOST:PORT (default: "
+        "RAY_ADDRESS, or a Ray of this machine alone)")  # fmt: skip
+    add("--mcp", action="store_true", help="let language models make videos, at /mcp (pip install 'kinema[mcp]')")
     add("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
     add("--captions", type=Path, default=None, metavar="DATASET", help="review its captions in the app, too")
     add("--disk", default=None, metavar="SIZE", help="that results may take, such as 20GB (the default); the "
@@ -59,6 +64,7 @@ def read_options(args: argparse.Namespace) -> "Serving":
     Raises:
         ServeError: they contradict one another, or cannot be read.
     """
+    from .ray_workers import Cluster
     from .service import Limits
     from .serving import FOLDER, KEYS, SECRET, ServeError, Serving
 
@@ -70,10 +76,12 @@ def read_options(args: argparse.Namespace) -> "Serving":
     keys = [key.strip() for key in [*args.api_key, *os.environ.get(KEYS, "").split(",")] if key.strip()]
     if args.device and args.workers is not None and args.workers != len(args.device):
         raise ServeError(f"--workers {args.workers}, but {len(args.device)} devices; a device has one worker each")
+    if args.engine == "local" and args.ray_address is not None:
+        raise ServeError("--ray-address is for --engine ray")
     return Serving(
         folder=args.folder or FOLDER,
         model=args.model,
-        devices=devices(args.device, args.workers),
+        devices=devices(args.device, args.workers if args.engine == "local" else 1),
         dtype=args.dtype,
         host=args.host,
         port=args.port,
@@ -86,6 +94,8 @@ def read_options(args: argparse.Namespace) -> "Serving":
         limits=limits,
         captions=args.captions,
         finish=finish_of(args),
+        cluster=Cluster(args.ray_address, args.workers) if args.engine == "ray" else None,
+        mcp=args.mcp,
         improve_url=args.improve_url,
         improve_model=args.improve_model,
         webhooks=args.webhook,

@@ -20,6 +20,7 @@ from .boards import Boards
 from .finishing import PLAIN, Finish, FinishError
 from .improve import improver_of
 from .model import read_model
+from .ray_workers import Cluster, RayWorkers
 from .rest.access import Access
 from .service import Limits, Studio
 from .shelf import Shelf
@@ -59,6 +60,8 @@ class Serving:
         limits: of what is asked for.
         captions: a dataset whose captions are reviewed in the app, too.
         finish: what results are marked and signed with.
+        cluster: of Ray, whose actors make the videos; None: processes of this machine do.
+        mcp: whether language models are answered, too.
         webhooks: addresses that are told of what is made or has failed.
         webhook_secret: signs what they are told.
         improve_url, improve_model: who improves prompts, see `improve.improver_of`.
@@ -79,6 +82,8 @@ class Serving:
     limits: Limits = field(default_factory=Limits)
     captions: Path | None = None
     finish: Finish = PLAIN
+    cluster: Cluster | None = None
+    mcp: bool = False
     webhooks: Sequence[str] = ()
     webhook_secret: str = ""
     improve_url: str | None = None
@@ -163,11 +168,7 @@ def open_studio(serving: Serving) -> Iterator[Served]:
         store = JobStore(shelf.database)
         studio = Studio(store, shelf, model, serving.limits)
         ending.callback(studio.close)
-        commands = [
-            worker_command(folder, serving.model, device, serving.dtype, serving.finish)
-            for device in serving.devices
-        ]
-        workers, boards = Workers(store, shelf, commands), Boards(studio)
+        workers, boards = _workers(serving, store, shelf), Boards(studio)
         services: list[Any] = [workers, boards, Cleaner(studio, serving.budget)]
         if serving.webhooks:
             services.append(Webhooks(store, serving.webhooks, serving.webhook_secret))
@@ -176,6 +177,16 @@ def open_studio(serving: Serving) -> Iterator[Served]:
             service.start()
             ending.callback(service.stop)
         yield Served(serving, studio, workers, boards, access)
+
+
+def _workers(serving: Serving, store: JobStore, shelf: Shelf) -> Workers:
+    commands = [
+        worker_command(shelf.folder, serving.model, device, serving.dtype, serving.finish)
+        for device in serving.devices
+    ]
+    if serving.cluster is None:
+        return Workers(store, shelf, commands)
+    return RayWorkers(store, shelf, commands[0], serving.cluster)
 
 
 @contextlib.contextmanager

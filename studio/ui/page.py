@@ -8,7 +8,7 @@ from .create import build_create
 from .edit import build_edit
 from .library import build_library
 from .queue import build_queue
-from .shared import BEAT, CAPTIONS, CREATE, EDIT, LIBRARY, STORYBOARD, Shared
+from .shared import CAPTIONS, CREATE, EDIT, LIBRARY, STORYBOARD, Shared
 from .storyboard import build_storyboard
 
 if TYPE_CHECKING:
@@ -21,11 +21,10 @@ def build_page(served: Served) -> "gr.Blocks":
 
     with gr.Blocks(title="Kinema", delete_cache=(3600, 24 * 3600), analytics_enabled=False) as page:
         gr.Markdown("# Kinema")
-        beat = gr.Timer(BEAT)
         followed = gr.BrowserState("", storage_key="kinema-followed", secret="kinema")
         source, settings = gr.State(("", 0)), gr.State(({}, 0))
         with gr.Tabs(selected=CREATE) as tabs:
-            shared = Shared(served, tabs, beat, followed, source, settings)
+            shared = Shared(served, tabs, followed, source, settings)
             with gr.Tab("Create", id=CREATE):
                 build_create(shared, page)
             with gr.Tab("Edit", id=EDIT):
@@ -34,8 +33,7 @@ def build_page(served: Served) -> "gr.Blocks":
                 build_storyboard(shared, page)
             with gr.Tab("Library", id=LIBRARY):
                 build_library(shared, page)
-            if served.serving.captions is not None:
-                with gr.Tab("Captions", id=CAPTIONS):
-                    build_captions(served.serving.captions, page)
+            with gr.Tab("Captions", id=CAPTIONS):
+                build_captions(served.serving.captions, page, shared)
         build_queue(shared, page)
     return page.queue(max_size=200, api_open=False)

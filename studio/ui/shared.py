@@ -1,4 +1,4 @@
-"""What all screens share: the studio, who looks, the beat, and how one screen hands something to another."""
+"""What all screens share: the studio, who looks, and how one screen hands something to another."""
 
 import contextlib
 import logging
@@ -15,7 +15,6 @@ from ..serving import Served
 if TYPE_CHECKING:
     import gradio as gr
 
-BEAT = 1.0  # seconds between looks at the queue
 CREATE, EDIT, STORYBOARD, LIBRARY, CAPTIONS = "create", "edit", "storyboard", "library", "captions"  # ids of tabs
 
 logger = logging.getLogger(__name__)
@@ -31,7 +30,6 @@ class Shared:
     Attributes:
         served: the studio, its workers and its access.
         tabs: the screens.
-        beat: ticks every `BEAT` seconds.
         followed: id of the job that is watched, kept by the browser, so that a closed tab loses nothing.
         source: id of the video that Edit works on, and a number that makes each hand-over new: (id, number).
         settings: values of a `Wish` that Create takes over, and such a number: (values, number).
@@ -39,7 +37,6 @@ class Shared:
 
     served: Served
     tabs: "gr.Tabs"
-    beat: "gr.Timer"
     followed: "gr.BrowserState"
     source: "gr.State"
     settings: "gr.State"

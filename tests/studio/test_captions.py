@@ -44,7 +44,7 @@ def page_of(dataset):
         with gr.Tab("Create"):
             gr.Textbox(label="Describe your video", elem_id="text")
         with gr.Tab("Captions"):
-            build_captions(dataset, page, Shared(served, *[nothing] * 5))
+            build_captions(dataset, page, Shared(served, *[nothing] * 4))
     return page
 
 

@@ -82,7 +82,7 @@ class Visitor:
 
     def __init__(self, studio, key=""):
         nothing: typing.Any = None
-        self.shared = Shared(served(studio, KEYS if key else ()), *[nothing] * 5)
+        self.shared = Shared(served(studio, KEYS if key else ()), *[nothing] * 4)
         headers = {"authorization": f"Bearer {key}", "host": "studio.example"}
         self.request: typing.Any = SimpleNamespace(headers=headers, cookies={}, request=None)
         self.asked, self.video = {"show": "finished", "pages": 1}, {"id": ""}
