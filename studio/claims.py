@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .jobs import Job, LostJobError, Status
-from .store import JobStore, one, put, read_row
+from .rows import one, put, read_row
+from .store import JobStore
 
 ATTEMPTS = 2  # of a job whose worker ends; then it fails
 

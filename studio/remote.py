@@ -17,8 +17,9 @@ from typing import IO
 
 from .claims import ATTEMPTS
 from .jobs import Job, JobError
+from .rows import one, put
 from .shelf import Shelf
-from .store import JobStore, one, put
+from .store import JobStore
 from .workers import Workers, worker_command
 
 PIECE = 4 << 20  # bytes of a file that travel at a time

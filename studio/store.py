@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .jobs import FULL, Job, JobError, NoJobError, QueueFullError, Status, Stop, new_id
+from .rows import next_change, one, put, read_row
 
 VERSION = 1
 WAIT = 30.0  # seconds for another process's transaction
@@ -107,7 +108,7 @@ class JobStore:
             values = {
                 "id": name, "task": task, "request": json.dumps(request), "status": "queued",
                 "position": last + 1, "created_at": now, "owner": owner, "parent": parent,
-                "request_id": request_id, "changed": _next(db),
+                "request_id": request_id, "changed": next_change(db),
             }  # fmt: skip
             db.execute(
                 f"INSERT INTO jobs ({', '.join(values)}) VALUES ({', '.join('?' * len(values))})",
@@ -331,38 +332,6 @@ class JobStore:
             if error.sqlite_errorcode & 0xFF in NO_ROOM:
                 raise JobError(FULL, "disk_full") from error
             raise
-
-
-def read_row(row: sqlite3.Row) -> Job:
-    """A row of the table."""
-    values: dict[str, Any] = dict(row)
-    values |= {name: json.loads(values[name]) for name in ("request", "result")}
-    values |= {name: bool(values[name]) for name in ("starred", "cleaned")}
-    return Job(**values)
-
-
-def one(db: sqlite3.Connection, job_id: str) -> Job:
-    """
-    Raises:
-        NoJobError: there is none.
-    """
-    row = db.execute("SELECT * FROM jobs WHERE id = ?", (job_id,)).fetchone()
-    if row is None:
-        raise NoJobError(job_id)
-    return read_row(row)
-
-
-def put(db: sqlite3.Connection, job_id: str, **values: Any) -> Job:
-    """Change some columns of a job, in a transaction."""
-    values["changed"] = _next(db)
-    names = ", ".join(f"{name} = ?" for name in values)
-    db.execute(f"UPDATE jobs SET {names} WHERE id = ?", (*values.values(), job_id))
-    return one(db, job_id)
-
-
-def _next(db: sqlite3.Connection) -> int:
-    (number,) = db.execute("UPDATE counter SET changed = changed + 1 RETURNING changed").fetchone()
-    return number
 
 
 def _usual(db: sqlite3.Connection) -> float:
