@@ -5,7 +5,9 @@ server ended. A job's values are written down before it is asked for, and its id
 that is killed in between asks for the same job again and gets the one that is there.
 """
 
+import contextlib
 import logging
+import os
 import secrets
 import shutil
 import threading
@@ -22,6 +24,7 @@ from .jobs import JobError, QueueFullError
 from .service import Studio
 
 LOOK = 0.25  # seconds between looks at what is being made
+KEEP_EVERY = 600.0  # seconds between marks on the uploads that storyboards need, so that they are not cleaned away
 STILL = "Nothing that was finished is lost; make what is missing when you like."
 
 logger = logging.getLogger(__name__)
@@ -40,6 +43,7 @@ class Boards:
         self.folder.mkdir(exist_ok=True)
         self._lock = threading.RLock()
         self._boards = {board.id: board for path in self.folder.glob("board_*.json") if (board := _read(path))}
+        self._keep()  # before anything is cleaned
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look_after, name="storyboards", daemon=True)
 
@@ -169,11 +173,22 @@ class Boards:
             return board
 
     def _look_after(self) -> None:
+        kept_at = time.monotonic()
         while not self._ended.wait(LOOK):
+            if time.monotonic() - kept_at > KEEP_EVERY:
+                self._keep()
+                kept_at = time.monotonic()
             for board in self.of(None):
                 if board.run is not None:
                     self._advance(board.id)
         self.studio.store.close()
+
+    def _keep(self) -> None:
+        """Mark the uploads that storyboards need as used: see `clean_uploads`."""
+        for name in self.media():
+            if name.startswith("upload_"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.utime(self.studio.shelf.folder / "uploads" / name)
 
     def _advance(self, board_id: str) -> None:
         """Take the next step of what is being made, if there is one to take."""

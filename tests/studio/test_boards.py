@@ -1,6 +1,7 @@
 """Storyboards made by a real pipeline of a tiny size: part by part, one part anew, and what a kill costs."""
 
 import io
+import os
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from kinema.studio.jobs import JobError
 from kinema.studio.making import make
 from kinema.studio.model import read_model
 from kinema.studio.service import Studio
+from kinema.studio.upkeep import clean_uploads
 
 TEXTS = ("a red ball", "a blue cube", "a green cone")
 
@@ -124,6 +126,21 @@ def test_a_picture_is_what_the_video_shows_where_its_card_begins(boards, pipe):
     assert board.state(1) == "changed"  # it ends on a picture that is not there any more
     boards.make(board.id, "", 1, alone=True)
     assert "make it from here on" in advance(boards, board, pipe).problem
+
+
+def test_the_pictures_of_cards_are_not_cleaned_away(boards):
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "PNG")
+    picture.seek(0)
+    shelf, image = boards.studio.shelf, boards.studio.upload(picture)
+    picture.seek(0)
+    other = boards.studio.upload(picture)
+    board_of(boards, TEXTS[:1], image=image)
+    for name in (image, other):
+        os.utime(shelf.folder / "uploads" / name, (0, 0))
+    Boards(boards.studio)  # a server that starts after a long time
+    clean_uploads(boards.studio.store, shelf)
+    assert [path.name for path in (shelf.folder / "uploads").iterdir()] == [image]
 
 
 def test_in_one_go_is_one_video_and_its_parts_are_known(boards, pipe):
