@@ -43,7 +43,8 @@ def build_app(served: "Served") -> "FastAPI":
     @app.middleware("http")
     async def to_the_door(request: Request, call_next: Any) -> Any:
         if request.url.path == "/" and user_of(access, request) is None:
-            return RedirectResponse("login", 303)
+            query = f"?{request.url.query}" if request.url.query else ""
+            return RedirectResponse(f"login{query}", 303)
         return await call_next(request)
 
     if serving.mcp:

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from ..jobs import JobError
+from ..jobs import JobError, is_id
 from .access import COOKIE, SESSION_SECONDS, Access
 
 login = APIRouter(include_in_schema=False)
@@ -19,26 +19,29 @@ input, button {{font: inherit; width: 100%; box-sizing: border-box; padding: .6r
 button {{background: #b45309; color: #fff; border: 0; border-radius: .4rem; cursor: pointer}}
 [role=alert] {{border-left: .25rem solid #b91c1c; padding-left: .6rem}}
 @media (prefers-color-scheme: dark) {{body {{background: #1c1917; color: #f5f5f4}}}}
-</style></head><body><main><h1>Kinema</h1>{said}<form method="post" action="login">
+</style></head><body><main><h1>Kinema</h1>{said}<form method="post" action="login">{video}
 <label>API key<input name="key" type="password" autocomplete="current-password" required autofocus></label>
 <button>Log in</button></form></main></body></html>"""
 
 
 @login.get("/login")
-def ask(request: Request) -> HTMLResponse:
-    """The form."""
-    return HTMLResponse(PAGE.format(said=""))
+def ask(video: str = "") -> HTMLResponse:
+    """The form; it leads on to the video that somebody's link names."""
+    return HTMLResponse(_page("", video))
 
 
 @login.post("/login")
-def take(request: Request, key: Annotated[str, Form(max_length=1000)]) -> Response:
+def take(
+    request: Request, key: Annotated[str, Form(max_length=1000)], video: Annotated[str, Form()] = ""
+) -> Response:
     """A session for a key."""
     access: Access = request.app.state.access
     name = access.name_of(key.strip())
     if name is None:
         said = "This key is not taken here. Ask whoever runs this server."
-        return HTMLResponse(PAGE.format(said=f"<p role=alert>{html.escape(said)}</p>"), 401)
-    answer = RedirectResponse(request.scope.get("root_path", "") + "/", 303)
+        return HTMLResponse(_page(f"<p role=alert>{html.escape(said)}</p>", video), 401)
+    on = f"/?video={video}" if is_id(video) else "/"
+    answer = RedirectResponse(request.scope.get("root_path", "") + on, 303)
     answer.set_cookie(
         COOKIE, access.session(name), max_age=SESSION_SECONDS, httponly=True, samesite="strict",
         secure=request.url.scheme == "https",
@@ -52,6 +55,11 @@ def leave() -> Response:
     answer = RedirectResponse("login", 303)
     answer.delete_cookie(COOKIE)
     return answer
+
+
+def _page(said: str, video: str) -> str:
+    hidden = f'<input type="hidden" name="video" value="{video}">' if is_id(video) else ""
+    return PAGE.format(said=said, video=hidden)
 
 
 def user_of(access: Access, request: Request) -> str | None:

@@ -79,8 +79,15 @@ def test_a_key_opens_the_pages_for_a_browser_and_nothing_else_does(tmp_path, tin
             assert client.get("/config").status_code == 401 and client.get("/v1/videos").status_code == 401
             refused = client.post("/login", data={"key": "<b>wrong"})
             assert refused.status_code == 401 and "role=alert" in refused.text and "<b>" not in refused.text
-            let_in = client.post("/login", data={"key": "secret-one"})
-            assert let_in.status_code == 303
+            linked = f"video_{'0' * 32}"
+            assert client.get(f"/?video={linked}").headers["location"] == f"login?video={linked}"
+            assert linked in client.get(f"/login?video={linked}").text
+            assert 'name="video"' not in client.get("/login?video=//example.org").text
+            elsewhere = client.post("/login", data={"key": "secret-one", "video": "//example.org"})
+            assert elsewhere.headers["location"] == "/"
+            client.cookies.clear()
+            let_in = client.post("/login", data={"key": "secret-one", "video": linked})
+            assert (let_in.status_code, let_in.headers["location"]) == (303, f"/?video={linked}")
             cookie = let_in.headers["set-cookie"]
             assert "HttpOnly" in cookie and "SameSite=strict" in cookie and "secret-one" not in cookie
             assert client.get("/").status_code == 200 and client.get("/config").status_code == 200
