@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ..data.files import atomic_path
 from .cards import MOST, Board, Card, Run, problems, rounded, span_of, taken_in, wish_at_once, wish_of_card
-from .jobs import JobError, QueueFullError
+from .jobs.job import JobError, QueueFullError
 from .service import Studio
 
 LOOK = 0.25  # seconds between looks at what is being made

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from .jobs import JobError
-from .model import Model
-from .wish import Media, Text
+from .jobs.job import JobError
+from .jobs.wish import Media, Text
+from .models.model import Model
 
 MOST = 40  # cards
 

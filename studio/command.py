@@ -49,8 +49,8 @@ def command(args: argparse.Namespace) -> None:
     from kinema.app import serve
 
     from ..pipeline.checkpoint import CheckpointError
-    from .finishing import FinishError
-    from .jobs import JobError
+    from .jobs.job import JobError
+    from .making.finishing import FinishError
     from .serving import ServeError
 
     try:
@@ -64,7 +64,7 @@ def read_options(args: argparse.Namespace) -> "Serving":
     Raises:
         ServeError: they contradict one another, or cannot be read.
     """
-    from .ray_workers import Cluster
+    from .cluster.ray_workers import Cluster
     from .service import Limits
     from .serving import FOLDER, KEYS, SECRET, ServeError, Serving
 

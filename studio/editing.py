@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from .jobs import Job, JobError
-from .model import Model
+from .jobs.job import Job, JobError
+from .jobs.wish import Wish, read_wish, wish_of
+from .models.model import Model
 from .service import Studio
 from .stills import Still, look
-from .wish import Wish, read_wish, wish_of
 
 RATE_FACTOR = (
     1.5  # a video's own frame rate is worked at if it is within this factor of the model's (docs/canvas.md)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .jobs import JobError
+from .jobs.job import JobError
 
 SECONDS, MEMORY = 20, 2 << 30  # of the child; bytes
 FORMATS = ("PNG", "JPEG", "WEBP")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from .jobs import ENDED, Job, JobError, NoJobError, Status
+from .jobs.job import ENDED, Job, JobError, NoJobError, Status
 from .rest.access import Owner
 from .rest.errors import error_response
 from .rest.objects import video_object

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .finishing import Finish
+    from .making.finishing import Finish
 
 
 def add_finish_options(parser: argparse.ArgumentParser) -> None:
@@ -27,8 +27,8 @@ def finish_of(args: argparse.Namespace) -> "Finish":
     Raises:
         FinishError: some of the options need others.
     """
-    from .finishing import Finish, FinishError
-    from .signing import Certificate
+    from .making.finishing import Finish, FinishError
+    from .making.signing import Certificate
 
     chain, key, timestamps = args.c2pa_cert, args.c2pa_key, args.c2pa_tsa
     if chain is None and key is None and timestamps is None:

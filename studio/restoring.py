@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.provenance import Provenance, read_provenance
-from .jobs import Job, JobError
-from .model import Model
-from .wish import read_wish
+from .jobs.job import Job, JobError
+from .jobs.wish import read_wish
+from .models.model import Model
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".gif", ".png")  # that carry a provenance
 SECONDS, MEMORY, MOST_TEXT = 20, 2 << 30, 1_000_000  # of the child; bytes; characters of a provenance

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from ..captioner.ingest.probing import Prober
-from .jobs import Job, JobError, NoJobError
+from .jobs.job import Job, JobError, NoJobError
+from .jobs.shelf import Shelf
+from .jobs.store import JobStore
+from .jobs.wish import Wish, read_wish
 from .looking import is_picture, rewrite_picture
-from .model import Model
-from .shelf import Shelf
-from .store import JobStore
-from .wish import Wish, read_wish
+from .models.model import Model
 
 SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
 USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough

@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import IO, Any
 
 from .boards import Boards
-from .finishing import PLAIN, Finish, FinishError
-from .improve import improver_of
-from .model import read_model
-from .ray_workers import Cluster, RayWorkers
+from .cluster.ray_workers import Cluster, RayWorkers
+from .jobs.shelf import Shelf
+from .jobs.store import JobStore
+from .jobs.upkeep import clean, clean_uploads
+from .making.finishing import PLAIN, Finish, FinishError
+from .making.workers import Workers, worker_command
+from .models.model import read_model
+from .prompts.improve import improver_of
 from .rest.access import Access
 from .service import Limits, Studio
-from .shelf import Shelf
-from .store import JobStore
-from .upkeep import clean, clean_uploads
 from .webhooks import WebhookError, Webhooks
-from .workers import Workers, worker_command
 
 KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
 SECRET = "KINEMA_WEBHOOK_SECRET"  # environment: signs what other programs are told

@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from ..pipeline.provenance import Provenance
-from .jobs import Job
-from .making import wish_of
-from .model import KINEMA, NAME, Model
+from .jobs.job import Job
+from .jobs.wish import NEEDS, Wish, run_wish
+from .making.make import wish_of
+from .models.model import KINEMA, NAME, Model
 from .rest.objects import fields_of
 from .restoring import SAMPLERS
-from .wish import NEEDS, Wish, run_wish
 
 ROUTES = {"generate": "", "extend": "/extensions", "remix": "/edits"}  # tasks that the REST API takes
 ASKED = {"image": "input_reference", "video": "video"}  # a wish's names to the REST API's
@@ -234,7 +234,7 @@ def _call_text(begin: str, arguments: list[str]) -> str:
 
 
 def _foreign_python(wish: Wish, name: str, place: Place) -> str:
-    from .foreign_model import LENGTHS, RATES, read_call
+    from .models.foreign_model import LENGTHS, RATES, read_call
 
     call = read_call(place.model.kind)
     given: dict[Any, Any] = {

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from .jobs import JobError
+from .jobs.job import JobError
 
 SECONDS, MEMORY = 20, 4 << 30  # of the child; bytes
 SIDE = 768  # pixels of the picture's long side at most

@@ -19,8 +19,8 @@ from typing import Any
 import httpx
 
 from ..data.fetch import TimeLimit
-from .jobs import Job
-from .store import JobStore
+from .jobs.job import Job
+from .jobs.store import JobStore
 
 EVENTS = {"completed": "video.completed", "failed": "video.failed"}  # by status; a cancelled one is no news
 LOOK = 0.2  # seconds between looks

@@ -12,7 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from ..jobs import Job, JobError
+from ..jobs.job import Job, JobError
 
 WINDOW = 60.0  # seconds
 COOKIE = "kinema"

@@ -11,7 +11,7 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import UploadFile
 
-from ..jobs import JobError
+from ..jobs.job import JobError
 
 MOST_FIELDS, MOST_FILES, MOST_JSON = 1000, 32, 1_000_000  # bytes
 DEEPEST = 6

@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..jobs import FULL, JobError, QueueFullError
+from ..jobs.job import FULL, JobError, QueueFullError
 from .access import TooOftenError
 
 STATUS = {

@@ -6,7 +6,7 @@ from typing import Annotated
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from ..jobs import JobError, is_id
+from ..jobs.job import JobError, is_id
 from .access import COOKIE, SESSION_SECONDS, Access
 
 login = APIRouter(include_in_schema=False)

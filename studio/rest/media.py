@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from starlette.types import Message, Receive, Scope, Send
 
-from ..jobs import Job, JobError, NoJobError
+from ..jobs.job import Job, JobError, NoJobError
 from ..service import Studio
 from .access import Asker
 from .contract import EVENTS, binary

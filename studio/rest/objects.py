@@ -4,11 +4,11 @@ import json
 import math
 from typing import Any
 
-from ..jobs import Job, JobError
-from ..making import wish_of
-from ..model import Model
+from ..jobs.job import Job, JobError
+from ..jobs.wish import Wish
+from ..making.make import wish_of
+from ..models.model import Model
 from ..service import Studio
-from ..wish import Wish
 from .bodies import Body
 from .references import CARD_PICTURE
 from .routes import PREFIX

@@ -9,7 +9,7 @@ from typing import Any
 from starlette.datastructures import UploadFile
 
 from ...data.fetch import FetchError, fetch
-from ..jobs import JobError
+from ..jobs.job import JobError
 from ..service import Studio
 from .bodies import Body
 

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from fastapi import Depends, Header, Request
 
-from ..jobs import Job, NoJobError
+from ..jobs.job import Job, NoJobError
 from ..service import Studio
 from .access import Owner
 

@@ -8,8 +8,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, create_model
 
-from ..jobs import ERRORS, Status
-from ..wish import Wish
+from ..jobs.job import ERRORS, Status
+from ..jobs.wish import Wish
 from .errors import OTHERS, STATUS
 from .objects import fields_of
 

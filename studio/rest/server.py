@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import JSONResponse, PlainTextResponse
 
-from ..jobs import STATUSES, JobError
+from ..jobs.job import STATUSES, JobError
 from ..service import Studio
 from .access import owner_of
 from .errors import error_response

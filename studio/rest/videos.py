@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse
 
-from ..jobs import Job
+from ..jobs.job import Job
 from ..service import Studio
 from .access import Asker, Owner
 from .bodies import Body, open_body

@@ -4,12 +4,12 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from .. import estimate as estimates
 from ..boards import Boards
 from ..cards import Board, at_once, one_by_one, problems
-from ..jobs import Job, JobError
+from ..jobs.job import Job, JobError
+from ..jobs.wish import Wish
+from ..models import estimate as estimates
 from ..rest.access import Owner
-from ..wish import Wish
 from .live import LATER, SOON, about, bar, button, seen_job, waiting_for
 from .shared import Shared, media_url, preview_url
 from .watching import words_of

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from ..jobs import ENDED, Job, Status
+from ..jobs.job import ENDED, Job, Status
+from ..jobs.upkeep import UNDO_SECONDS
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
-from ..upkeep import UNDO_SECONDS
 from .live import LATER, button
 from .shared import Shared, media_url
 

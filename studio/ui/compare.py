@@ -8,7 +8,7 @@ import html
 
 import gradio as gr
 
-from ..jobs import Job
+from ..jobs.job import Job
 from ..rest.objects import prompt_of
 from .live import CSS as LIVE_CSS
 from .shared import media_url

@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..model import Model
+from ..models.model import Model
 from .form import KEYFRAMES, NONE, OWN, SAMPLERS, SCHEDULES, STRENGTH, styles
 
 

@@ -7,8 +7,8 @@ import gradio as gr
 
 from .. import editing
 from ..editing import EDITS, Source
-from ..estimate import difference, estimate, frames_of
-from ..jobs import JobError, NoJobError
+from ..jobs.job import JobError, NoJobError
+from ..models.estimate import difference, estimate, frames_of
 from .choosing import build_chooser, taken
 from .live import about
 from .mask import box_of, build_painter, mask_file, painting

@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from gradio.events import api
 
-from ..jobs import Job, JobError
+from ..jobs.job import Job, JobError
 from ..rest.objects import video_object
 from .shared import Shared, media_url
 

@@ -4,9 +4,9 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-from ..estimate import after_failing, difference, estimate, gigabytes
-from ..jobs import JobError
-from ..wish import read_wish
+from ..jobs.job import JobError
+from ..jobs.wish import read_wish
+from ..models.estimate import after_failing, difference, estimate, gigabytes
 from .live import about
 from .shared import Shared
 

@@ -6,9 +6,9 @@ What the form has no control for, a storyboard, say, it carries along: a restore
 from collections.abc import Callable, Mapping
 from typing import Any, get_args
 
-from ..jobs import JobError
-from ..model import Model
-from ..wish import Sampler
+from ..jobs.job import JobError
+from ..jobs.wish import Sampler
+from ..models.model import Model
 
 # The form's values, in the order in which handlers take them.
 NAMES = (

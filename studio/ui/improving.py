@@ -5,7 +5,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..improve import difference_html, improver_of
+from ..prompts.improve import difference_html, improver_of
 from .live import CSS
 from .shared import Shared, said
 

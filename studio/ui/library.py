@@ -4,7 +4,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..jobs import JobError
+from ..jobs.job import JobError
 from ..restoring import SUFFIXES
 from .cards import ALL, DELETED, FAILED, FINISHED, draw_grid
 from .cards import CSS as CARDS

@@ -8,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from ...pipeline.provenance import Provenance, read_provenance
-from ..jobs import Job, JobError, is_id
+from ..jobs.job import Job, JobError, is_id
 from ..restoring import Restored, of_job, of_provenance, read_file
 from ..serving import Serving, is_loopback
 from ..snippets import Place, as_cli, as_curl, as_python

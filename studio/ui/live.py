@@ -17,7 +17,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..jobs import Job, NoJobError
+from ..jobs.job import Job, NoJobError
 from ..rest.access import Owner
 from .shared import Shared
 

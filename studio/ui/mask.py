@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from ..jobs import JobError
+from ..jobs.job import JobError
 
 HEAD = "data:image/png;base64,"
 LARGEST = 4_000_000  # characters of a painted mask; more is no mask of ours

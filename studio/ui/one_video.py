@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..jobs import ERRORS, Job, JobError, NoJobError
+from ..jobs.job import ERRORS, Job, JobError, NoJobError
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
 from .cards import STATUS, star_button, when

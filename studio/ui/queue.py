@@ -8,10 +8,10 @@ from typing import Any
 
 import gradio as gr
 
-from ..jobs import ENDED, Job
+from ..jobs.job import ENDED, Job
+from ..jobs.upkeep import Room, room
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
-from ..upkeep import Room, room
 from .live import LATER, SOON, about, bar, button, live, waiting_for
 from .shared import Shared, media_url, preview_url, said
 from .watching import QUEUED, do, words_of

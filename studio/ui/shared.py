@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..jobs import Job, JobError, NoJobError
+from ..jobs.job import Job, JobError, NoJobError
 from ..rest.access import Owner
 from ..service import Studio
 from ..serving import Served

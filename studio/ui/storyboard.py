@@ -12,7 +12,7 @@ import gradio as gr
 
 from ..boards import Boards
 from ..cards import Board, Card, at_once, one_by_one, rounded, step_of
-from ..jobs import JobError
+from ..jobs.job import JobError
 from ..rest.access import Owner
 from ..stills import look
 from .board_view import CARDS_CSS, MADE_CSS, draw_cards, draw_made, found

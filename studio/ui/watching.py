@@ -6,8 +6,8 @@ from typing import Any
 
 import gradio as gr
 
-from ..estimate import seconds_until
-from ..jobs import ERRORS, Job
+from ..jobs.job import ERRORS, Job
+from ..models.estimate import seconds_until
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
 from . import estimating

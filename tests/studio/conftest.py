@@ -7,8 +7,8 @@ import torch
 from kinema.configs import load_config
 from kinema.data.diorama import VOCABULARY
 from kinema.pipeline.build import build_pipeline
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
 from kinema.vae.preview import fit_preview
 
 

@@ -8,13 +8,13 @@ import time
 import uvicorn
 from starlette.applications import Starlette
 
-from kinema.studio.model import read_model
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.worker import work
+from kinema.studio.models.model import read_model
 from kinema.studio.rest.access import Access
 from kinema.studio.rest.api import build_api
 from kinema.studio.service import Studio
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.worker import work
 
 
 @contextlib.contextmanager

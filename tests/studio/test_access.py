@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from kinema.studio.jobs import Job, JobError
-from kinema.studio.model import Model
+from kinema.studio.jobs.job import Job, JobError
+from kinema.studio.models.model import Model
 from kinema.studio.rest import access as module
 from kinema.studio.rest.access import COOKIE, WINDOW, Access, TooOftenError
 from kinema.studio.rest.api import build_api

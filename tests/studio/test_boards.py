@@ -11,12 +11,12 @@ from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
 from kinema.studio.boards import Boards
 from kinema.studio.cards import Card, problems, rounded, step_of
-from kinema.studio.claims import claim, fail
-from kinema.studio.jobs import JobError
-from kinema.studio.making import make
-from kinema.studio.model import read_model
+from kinema.studio.jobs.claims import claim, fail
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.upkeep import clean_uploads
+from kinema.studio.making.make import make
+from kinema.studio.models.model import read_model
 from kinema.studio.service import Studio
-from kinema.studio.upkeep import clean_uploads
 
 TEXTS = ("a red ball", "a blue cube", "a green cone")
 

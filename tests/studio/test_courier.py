@@ -8,13 +8,13 @@ import threading
 
 import pytest
 
-from kinema.studio import courier, remote
-from kinema.studio.claims import ATTEMPTS, claim, complete, fail, report
-from kinema.studio.courier import Courier, MakerLostError, StoppedError
-from kinema.studio.jobs import JobError
-from kinema.studio.making import find
-from kinema.studio.remote import PREFIX, Maker
-from kinema.studio.wish import read_wish
+from kinema.studio.cluster import courier, remote
+from kinema.studio.cluster.courier import Courier, MakerLostError, StoppedError
+from kinema.studio.cluster.remote import PREFIX, Maker
+from kinema.studio.jobs.claims import ATTEMPTS, claim, complete, fail, report
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making.make import find
 
 CAR = {"prompt": "a red car drives to the left"}
 PREVIEW, GROWN = bytes(range(200)), bytes(reversed(range(250)))
@@ -233,7 +233,7 @@ def test_a_job_that_is_not_this_couriers_any_more_leaves_nothing(studio, carried
 def test_a_full_disk_here_is_outlasted(studio, carried, monkeypatch, asked_last, status):
     store, shelf = studio
     job, full, real = store.add("generate", CAR), [], store.change
-    monkeypatch.setattr("kinema.studio.worker.ROOM", 0.01)
+    monkeypatch.setattr("kinema.studio.making.worker.ROOM", 0.01)
 
     def change():
         if full and full.pop():

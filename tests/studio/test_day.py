@@ -162,7 +162,7 @@ def test_what_breaks_says_why_and_can_be_tried_again(server, context, tmp_path):
             "aria-valuenow", re.compile(r"[1-9]")
         )
         for child in psutil.Process(server.process.pid).children(recursive=True):
-            if "kinema.studio.worker" in " ".join(child.cmdline()):
+            if "kinema.studio.making.worker" in " ".join(child.cmdline()):
                 child.send_signal(signal.SIGKILL)
         if attempt == 1:
             expect(page.locator("#watching")).to_contain_text("tried again")

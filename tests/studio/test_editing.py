@@ -12,11 +12,11 @@ from PIL import Image
 from kinema import write_video
 from kinema.studio import editing
 from kinema.studio.editing import EDITS, Source
-from kinema.studio.jobs import JobError
-from kinema.studio.model import Model
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.models.model import Model
 from kinema.studio.stills import look
 from kinema.studio.ui.mask import HEAD, box_of, mask_file
-from kinema.studio.wish import read_wish
 
 MODEL = Model("m", 64, 64, 17, 8.0, 12, frame_step=4)
 CLIP = Source("video_" + "0" * 32, "", "a red ball", 64, 64, 8.0, 2.125)

@@ -4,15 +4,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.studio import estimate as estimates
-from kinema.studio.claims import claim
-from kinema.studio.estimate import bytes_taken, difference, estimate, nearest_that_fits
-from kinema.studio.loading import load_model
-from kinema.studio.making import make
-from kinema.studio.memory import Memory, Meter, free, told
-from kinema.studio.model import read_model
+from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making.loading import load_model
+from kinema.studio.making.make import make
+from kinema.studio.models import estimate as estimates
+from kinema.studio.models.estimate import bytes_taken, difference, estimate, nearest_that_fits
+from kinema.studio.models.memory import Memory, Meter, free, told
+from kinema.studio.models.model import read_model
 from kinema.studio.service import Studio
-from kinema.studio.wish import read_wish
 
 MODEL = read_model()
 STEP = MODEL.multiple
@@ -98,7 +98,7 @@ def test_what_was_made_here_corrects_the_reckoning(studio, monkeypatch):
         "width": 512, "height": 512, "num_frames": 33, "num_inference_steps": 12, "making_seconds": 3.0,
         "memory": {"base": 10**9, "peak": 10**9 + int(3 * before), "room": 10**11, "value": 4},
     }  # fmt: skip
-    from kinema.studio.claims import complete
+    from kinema.studio.jobs.claims import complete
 
     complete(store, claim(store, "w"), result)
     after = estimate(served, asked)

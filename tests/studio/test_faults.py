@@ -69,7 +69,7 @@ class Day:
     def worker(self):
         [worker] = [
             child for child in psutil.Process(self.server.process.pid).children(recursive=True)
-            if "kinema.studio.worker" in child.cmdline()
+            if "kinema.studio.making.worker" in child.cmdline()
         ]  # fmt: skip
         return worker
 

@@ -13,21 +13,21 @@ from PIL import Image
 
 from kinema.data.video_io import read_video, write_video
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio import making
-from kinema.studio.claims import claim
-from kinema.studio.finishing import (
+from kinema.studio.jobs.claims import claim
+from kinema.studio.making import make as making
+from kinema.studio.making.finishing import (
     PLAIN,
     Finish,
     FinishError,
     applied_to,
     is_kinema,
 )
-from kinema.studio.loading import load_model
-from kinema.studio.making import make
-from kinema.studio.marking import SMALLEST, check_mark, draw_mark, has_mark
+from kinema.studio.making.loading import load_model
+from kinema.studio.making.make import make
+from kinema.studio.making.marking import SMALLEST, check_mark, draw_mark, has_mark
+from kinema.studio.making.signing import INSTALL, Certificate, read_signature, sign
+from kinema.studio.making.workers import Workers, worker_command
 from kinema.studio.options import add_finish_options, finish_of, finish_words
-from kinema.studio.signing import INSTALL, Certificate, read_signature, sign
-from kinema.studio.workers import Workers, worker_command
 
 from .certificates import make_certificate
 

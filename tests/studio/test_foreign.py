@@ -10,15 +10,15 @@ from PIL import Image
 from kinema.data.video_io import read_video
 from kinema.pipeline.checkpoint import CheckpointError
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio.facts import strides
-from kinema.studio.foreign_model import read_call
-from kinema.studio.jobs import JobError
-from kinema.studio.model import read_model
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making.workers import Workers, worker_command
+from kinema.studio.models.facts import strides
+from kinema.studio.models.foreign_model import read_call
+from kinema.studio.models.model import read_model
 from kinema.studio.service import Studio
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.wish import read_wish
-from kinema.studio.workers import Workers, worker_command
 
 sys.path.insert(0, str(Path(__file__).parent))
 from foreign_models import save_ltx, save_ltx_of_pictures, save_wan
@@ -96,7 +96,7 @@ def test_one_is_served_as_our_own_is(served, wait_until, name):
 
 def test_what_is_kept_of_a_stopped_one_is_clean(folder):
     """The first of two steps leads to noise; what is kept is where its velocity leads: nearer to the end."""
-    from kinema.studio.loading import load_model
+    from kinema.studio.making.loading import load_model
 
     pipe = load_model(str(folder / "wan"), device="cpu")
     wish = read_wish(SMALL | {"num_frames": 5, "num_inference_steps": 8})
@@ -119,7 +119,7 @@ def test_what_is_kept_of_a_stopped_one_is_clean(folder):
 
 
 def test_one_that_begins_with_a_picture(folder, tmp_path):
-    from kinema.studio.loading import load_model
+    from kinema.studio.making.loading import load_model
 
     model = read_model(str(folder / "ltx_of_pictures"))
     assert model.needs == ("image",) and "image" not in model.off

@@ -6,12 +6,13 @@ import pytest
 
 from kinema.data.video_io import read_video
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio import growing, making
-from kinema.studio.claims import claim
-from kinema.studio.growing import GrowingVideo
-from kinema.studio.loading import load_model
-from kinema.studio.making import make
-from kinema.studio.wish import read_wish
+from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making import growing
+from kinema.studio.making import make as making
+from kinema.studio.making.growing import GrowingVideo
+from kinema.studio.making.loading import load_model
+from kinema.studio.making.make import make
 
 
 @pytest.fixture(scope="module")

@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from kinema.data.diorama import VOCABULARY, captions, sample_scene
-from kinema.studio.difference import difference_html
-from kinema.studio.improve import OPEN, ImproveError, improve, improver_of
-from kinema.studio.model import read_model
-from kinema.studio.near_words import nearest_word
-from kinema.studio.phrases import Said
-from kinema.studio.writers import KEY
+from kinema.studio.models.model import read_model
+from kinema.studio.prompts.difference import difference_html
+from kinema.studio.prompts.improve import OPEN, ImproveError, improve, improver_of
+from kinema.studio.prompts.near_words import nearest_word
+from kinema.studio.prompts.phrases import Said
+from kinema.studio.prompts.writers import KEY
 
 OURS = read_model()
 ALL = replace(OURS, vocabulary=tuple(VOCABULARY))

@@ -19,15 +19,15 @@ import uvicorn
 from kinema import app, write_video
 from kinema.pipeline.command import load
 from kinema.studio.boards import Boards
-from kinema.studio.claims import claim
-from kinema.studio.jobs import JobError
-from kinema.studio.making import make
-from kinema.studio.model import read_model
+from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.make import make
+from kinema.studio.models.model import read_model
 from kinema.studio.rest.access import Access
 from kinema.studio.service import Studio
 from kinema.studio.serving import Served, Serving
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
 from kinema.studio.ui import cards
 from kinema.studio.ui.cards import DELETED, draw_grid
 from kinema.studio.ui.library_acts import Visit, model_name

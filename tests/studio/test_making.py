@@ -11,11 +11,11 @@ from kinema import write_video
 from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio import making
-from kinema.studio.claims import claim
-from kinema.studio.jobs import JobError
-from kinema.studio.making import make, recover
-from kinema.studio.wish import read_wish
+from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making import make as making
+from kinema.studio.making.make import make, recover
 
 
 @pytest.fixture(scope="module")

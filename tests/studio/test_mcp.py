@@ -21,12 +21,12 @@ from mcp.client.streamable_http import streamable_http_client
 
 from kinema.pipeline.command import load
 from kinema.studio import mcp_server
-from kinema.studio.model import read_model
+from kinema.studio.making.worker import work
+from kinema.studio.models.model import read_model
 from kinema.studio.rest.access import Access
 from kinema.studio.rest.api import build_api
 from kinema.studio.service import Limits, Studio
 from kinema.studio.serving import Served, ServeError, Serving
-from kinema.studio.worker import work
 
 KEYS = ("one", "two")
 pytestmark = [

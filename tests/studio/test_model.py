@@ -9,16 +9,14 @@ import huggingface_hub
 import pytest
 
 from kinema.pipeline.checkpoint import DEFAULT_FOLDER, CheckpointError
-from kinema.studio.facts import aspect_name, aspects_of, facts_folder, read_examples
-from kinema.studio.jobs import JobError
-from kinema.studio.model import read_model
-from kinema.studio.wish import read_wish
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.models.facts import aspect_name, aspects_of, facts_folder, read_examples
+from kinema.studio.models.model import read_model
 
 
 def test_the_packaged_model_is_known_without_torch():
-    program = (
-        "import sys; from kinema.studio.model import read_model; read_model(); assert 'torch' not in sys.modules"
-    )
+    program = "import sys; from kinema.studio.models.model import read_model; read_model(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
     model = read_model()
     assert (model.name, model.kind, model.off, model.needs) == ("kinema", "kinema", {}, ())
@@ -32,7 +30,7 @@ def test_the_packaged_model_is_known_without_torch():
 
 
 def test_its_facts_are_those_of_the_loaded_pipeline(tiny_model):
-    from kinema.studio.loading import load_model
+    from kinema.studio.making.loading import load_model
 
     pipe = load_model(str(tiny_model), device="cpu")
     model = pipe.facts

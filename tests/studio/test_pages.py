@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.data.diorama import VOCABULARY
-from kinema.studio.claims import claim, complete, fail, report
-from kinema.studio.jobs import JobError
-from kinema.studio.model import Model
+from kinema.studio.jobs.claims import claim, complete, fail, report
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.upkeep import Room
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.models.model import Model
 from kinema.studio.service import Studio
 from kinema.studio.ui.form import NAMES, form_values, styles, wish_values
-from kinema.studio.upkeep import Room
-from kinema.studio.wish import read_wish
 
 sys.path.insert(0, str(Path(__file__).parent))
 from served import serving

@@ -13,12 +13,12 @@ import pytest
 
 from kinema.data.video_io import read_video
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio.ray_driver import room, share
-from kinema.studio.ray_workers import Cluster, RayWorkers
-from kinema.studio.remote import PREFIX
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.workers import worker_command
+from kinema.studio.cluster.ray_driver import room, share
+from kinema.studio.cluster.ray_workers import Cluster, RayWorkers
+from kinema.studio.cluster.remote import PREFIX
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.workers import worker_command
 
 ray = pytest.importorskip("ray")
 from ray.cluster_utils import Cluster as RayCluster  # noqa: E402
@@ -70,7 +70,7 @@ def made_in(elsewhere):
             jobs = db.execute("SELECT id FROM jobs WHERE status = 'in_progress'").fetchall()
         for process in psutil.process_iter(["cmdline"]):
             words = process.info["cmdline"] or ()
-            if jobs and "kinema.studio.worker" in words and str(folder) in words:
+            if jobs and "kinema.studio.making.worker" in words and str(folder) in words:
                 found[process] = jobs[0][0]
     return found
 
@@ -182,10 +182,10 @@ def test_actors_share_what_the_machines_have():
 
 SERVER = """
 import sys, time
-from kinema.studio.ray_workers import Cluster, RayWorkers
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.workers import worker_command
+from kinema.studio.cluster.ray_workers import Cluster, RayWorkers
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.workers import worker_command
 shelf = Shelf(sys.argv[1])
 workers = RayWorkers(JobStore(shelf.database), shelf, worker_command(shelf.folder, sys.argv[2], "cpu"))
 workers.start()
@@ -213,7 +213,7 @@ def test_a_killed_server_leaves_no_process_and_the_next_one_goes_on(tmp_path, ti
     try:
         wait_until(lambda: is_made_again(""))
         below = first.children(recursive=True)
-        assert any("kinema.studio.worker" in process.cmdline() for process in below) and len(below) > 4
+        assert any("kinema.studio.making.worker" in process.cmdline() for process in below) and len(below) > 4
     finally:
         first.kill()
         first.wait()
@@ -225,7 +225,9 @@ def test_a_killed_server_leaves_no_process_and_the_next_one_goes_on(tmp_path, ti
         wait_until(lambda: is_made_again(left.worker))
         assert store.get(done.id).status == "completed" and shelf.content(done.id).is_file()
         before, (driver,) = store.get(job.id).worker, second.children()
-        (maker,) = (each for each in driver.children(recursive=True) if "kinema.studio.worker" in each.cmdline())
+        (maker,) = (
+            each for each in driver.children(recursive=True) if "kinema.studio.making.worker" in each.cmdline()
+        )
         driver.kill()  # as Ray does when it loses its head
         wait_until(lambda: not is_running(maker), 30)
         wait_until(lambda: is_made_again(before))

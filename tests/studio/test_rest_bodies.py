@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from kinema.studio.model import Model
+from kinema.studio.models.model import Model
 from kinema.studio.rest.access import Access
 from kinema.studio.rest.api import build_api
 from kinema.studio.rest.bodies import unbracketed

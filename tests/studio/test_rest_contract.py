@@ -10,13 +10,13 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from kinema.studio.claims import claim, complete, fail, report
-from kinema.studio.jobs import ERRORS
+from kinema.studio.jobs.claims import claim, complete, fail, report
+from kinema.studio.jobs.job import ERRORS
+from kinema.studio.jobs.wish import HEEDED, read_wish
 from kinema.studio.rest.contract import text
 from kinema.studio.rest.errors import OTHERS, STATUS
 from kinema.studio.rest.objects import EXTENSIONS, KNOWN, fields_of
 from kinema.studio.rest.schema import CreateVideo, EditVideo, Error, ModelList, Video, VideoList
-from kinema.studio.wish import HEEDED, read_wish
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from kinema.studio.claims import claim, complete, fail, report
+from kinema.studio.jobs.claims import claim, complete, fail, report
 
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served

@@ -13,12 +13,12 @@ from kinema import write_video
 from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
 from kinema.pipeline.provenance import KEY, Provenance, read_provenance
-from kinema.studio.claims import claim
-from kinema.studio.jobs import JobError
-from kinema.studio.making import make
-from kinema.studio.model import read_model
+from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.making.make import make
+from kinema.studio.models.model import read_model
 from kinema.studio.restoring import of_job, of_provenance, read_file
-from kinema.studio.wish import read_wish
 
 CAR = {"prompt": "a red car drives to the left", "num_inference_steps": 2}
 

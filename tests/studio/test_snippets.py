@@ -19,9 +19,9 @@ from kinema import KinemaPipeline, cli
 from kinema.data.video_io import read_video
 from kinema.pipeline import command, task_commands
 from kinema.pipeline.provenance import read_provenance
-from kinema.studio.claims import claim
-from kinema.studio.making import make
-from kinema.studio.model import read_model
+from kinema.studio.jobs.claims import claim
+from kinema.studio.making.make import make
+from kinema.studio.models.model import read_model
 from kinema.studio.rest.access import Access
 from kinema.studio.rest.api import build_api
 from kinema.studio.service import Studio

@@ -8,9 +8,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invariant, multiple, rule
 
-from kinema.studio.claims import ATTEMPTS, cancelled, claim, complete, fail, give_up, report
-from kinema.studio.jobs import ENDED, JobError, LostJobError, NoJobError, QueueFullError
-from kinema.studio.store import JobStore
+from kinema.studio.jobs.claims import ATTEMPTS, cancelled, claim, complete, fail, give_up, report
+from kinema.studio.jobs.job import ENDED, JobError, LostJobError, NoJobError, QueueFullError
+from kinema.studio.jobs.store import JobStore
 
 CAR = {"prompt": "a red car drives to the left"}
 

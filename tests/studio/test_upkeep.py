@@ -6,14 +6,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from kinema.studio.claims import claim, complete
-from kinema.studio.estimate import seconds_for, seconds_until
-from kinema.studio.jobs import NoJobError
-from kinema.studio.model import Model
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.upkeep import UNDO_SECONDS, UPLOAD_SECONDS, clean, clean_uploads, room
-from kinema.studio.wish import read_wish
+from kinema.studio.jobs.claims import claim, complete
+from kinema.studio.jobs.job import NoJobError
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.jobs.upkeep import UNDO_SECONDS, UPLOAD_SECONDS, clean, clean_uploads, room
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.models.estimate import seconds_for, seconds_until
+from kinema.studio.models.model import Model
 
 MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10, streams=False)
 

@@ -10,8 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from kinema.studio.claims import claim, complete, fail
-from kinema.studio.store import JobStore
+from kinema.studio.jobs.claims import claim, complete, fail
+from kinema.studio.jobs.store import JobStore
 from kinema.studio.webhooks import WebhookError, Webhooks
 
 openai = pytest.importorskip("openai")

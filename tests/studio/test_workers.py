@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from kinema.data.video_io import read_video
-from kinema.studio.claims import making
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.workers import Workers, worker_command
+from kinema.studio.jobs.claims import making
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.workers import Workers, worker_command
 
 LONG = {"prompt": "a red car drives to the left", "num_inference_steps": 1000, "seed": 7}
 SHORT = LONG | {"num_inference_steps": 2}
@@ -51,9 +51,9 @@ def test_a_killed_worker_is_replaced_and_its_job_made_again(studio, workers, wai
 
 SERVER = """
 import sys, time
-from kinema.studio.shelf import Shelf
-from kinema.studio.store import JobStore
-from kinema.studio.workers import Workers, worker_command
+from kinema.studio.jobs.shelf import Shelf
+from kinema.studio.jobs.store import JobStore
+from kinema.studio.making.workers import Workers, worker_command
 shelf = Shelf(sys.argv[1])
 workers = Workers(JobStore(shelf.database), shelf, [worker_command(shelf.folder, sys.argv[2], "cpu")])
 workers.start()

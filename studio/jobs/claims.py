@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .jobs import Job, LostJobError, Status
+from .job import Job, LostJobError, Status
 from .rows import one, put, read_row
 from .store import JobStore
 

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.video_io import VideoError, iter_video
-from ..pipeline.provenance import Provenance, read_provenance
-from ..pipeline.saving import save_video
+from ...data.video_io import VideoError, iter_video
+from ...pipeline.provenance import Provenance, read_provenance
+from ...pipeline.saving import save_video
+from ..jobs.shelf import PICTURE, VIDEO
 from .marking import check_mark, draw_mark, has_mark
-from .shelf import PICTURE, VIDEO
 from .signing import Certificate, SigningError, check_certificate, read_signature, sign
 
 if TYPE_CHECKING:
-    from ..pipeline.output import KinemaPipelineOutput
+    from ...pipeline.output import KinemaPipelineOutput
 
 GIVEN = ("video", "a", "b", "image", "mask")  # settings that are files
 OF_TEXT = ("generate", "storyboard", "stream")  # tasks that need none

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from .jobs import Job, JobError
+from .job import Job, JobError
 
 Task = Literal["generate", "extend", "loop", "connect", "remix", "blend", "inpaint", "outpaint"]
 Media = Annotated[str, Field(pattern=r"^(upload|video)_[0-9a-f]{32}$")]  # an id

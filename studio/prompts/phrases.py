@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from ..data.diorama import words as tables
-from ..data.diorama.scene import COLOURLESS
+from ...data.diorama import words as tables
+from ...data.diorama.scene import COLOURLESS
 
 WORD = re.compile(r"[^\W\d_]+(?:'[^\W\d_]+)?|\d+")
 _OF_CAMERA = (

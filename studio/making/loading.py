@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from .facts import facts_folder, read_index
-from .model import KINEMA, read_model
+from ..models.facts import facts_folder, read_index
+from ..models.model import KINEMA, read_model
 
 
 def load_model(model: str | None = None, *, device: str | None = None, dtype: str | None = None) -> Any:
@@ -16,7 +16,7 @@ def load_model(model: str | None = None, *, device: str | None = None, dtype: st
         from .foreign import load_foreign
 
         return load_foreign(model, device, dtype)
-    from ..pipeline.command import load
+    from ...pipeline.command import load
 
     pipe: Any = load(model, device=device, dtype=dtype, quiet=True)
     pipe.facts = read_model(model)

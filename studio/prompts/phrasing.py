@@ -10,11 +10,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import cast
 
-from ..data.diorama import words as tables
-from ..data.diorama.draws import Draws
-from ..data.diorama.rules import HELDOUT_COLOURS, HELDOUT_FLOORS, HELDOUT_MOTIONS
-from ..data.diorama.scene import TRAVEL, Action, Kind
-from ..data.diorama.stage import FLOATING, TRAVELS, actions_of
+from ...data.diorama import words as tables
+from ...data.diorama.draws import Draws
+from ...data.diorama.rules import HELDOUT_COLOURS, HELDOUT_FLOORS, HELDOUT_MOTIONS
+from ...data.diorama.scene import TRAVEL, Action, Kind
+from ...data.diorama.stage import FLOATING, TRAVELS, actions_of
 from .near_words import nearest_word
 from .phrases import WORD, Said, Tag, article, told_by
 

@@ -4,10 +4,10 @@ import os
 import threading
 from typing import Any
 
-from ..captioner.backends.calling import Endpoint, Refusal
-from ..captioner.captions.cost import Meter
-from ..captioner.engine.commits import CaptionError
-from ..captioner.settings import RunSettings
+from ...captioner.backends.calling import Endpoint, Refusal
+from ...captioner.captions.cost import Meter
+from ...captioner.engine.commits import CaptionError
+from ...captioner.settings import RunSettings
 from .improve import ImproveError
 
 KEY = "KINEMA_IMPROVE_KEY"  # environment; servers on one's own machine want none

@@ -4,7 +4,7 @@ import json
 import sqlite3
 from typing import Any
 
-from .jobs import Job, NoJobError
+from .job import Job, NoJobError
 
 
 def read_row(row: sqlite3.Row) -> Job:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 
+from ..jobs.job import JobError
+from ..models.model import Model
 from .difference import difference_html
-from .jobs import JobError
-from .model import Model
 
 __all__ = ["ImproveError", "Improved", "difference_html", "improve", "improver_of"]
 

@@ -1,4 +1,4 @@
-"""A worker: a process that loads the model once and makes one job after another. `python -m kinema.studio.worker`.
+"""A worker: loads the model once and makes one job after another. `python -m kinema.studio.making.worker`.
 
 It ends when the server does: it holds the other end of a pipe, and a process that goes on alone would make what
 nobody is told of.
@@ -13,14 +13,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from .claims import claim, fail
+from ..jobs.claims import claim, fail
+from ..jobs.job import Job, JobError, LostJobError
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..models.memory import Meter
+from ..options import add_finish_options, finish_of
 from .finishing import PLAIN, Finish
-from .jobs import Job, JobError, LostJobError
-from .making import make, recover
-from .memory import Meter
-from .options import add_finish_options, finish_of
-from .shelf import Shelf
-from .store import JobStore
+from .make import make, recover
 
 IDLE = 0.1  # seconds between looks at an empty queue
 ROOM = 1.0  # seconds between looks whether a full disk has room again

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from ..pipeline.checkpoint import CheckpointError, default_checkpoint, download_model
+from ...pipeline.checkpoint import CheckpointError, default_checkpoint, download_model
 
 FACTS = ("*.json", "README.md", "*.yaml")  # of a hub model: what the server reads; a worker fetches the weights
 COMMON = ((1, 1), (16, 9), (9, 16), (4, 3), (3, 4))  # aspects that people ask for

@@ -6,8 +6,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-from ..conditioner.vocabulary import unknown_words
-from ..pipeline.checkpoint import CheckpointError, check_checkpoint
+from ...conditioner.vocabulary import unknown_words
+from ...pipeline.checkpoint import CheckpointError, check_checkpoint
+from ..jobs.job import JobError
+from ..jobs.wish import Wish
 from .facts import (
     aspects_of,
     facts_folder,
@@ -21,8 +23,6 @@ from .facts import (
     weights_of,
 )
 from .foreign_model import foreign_facts
-from .jobs import JobError
-from .wish import Wish
 
 NAME = "kinema"  # of the packaged checkpoint
 KINEMA = "KinemaPipeline"

@@ -11,9 +11,9 @@ from math import lcm
 from pathlib import Path
 from typing import Any, get_args
 
-from ..pipeline.checkpoint import CheckpointError
+from ...pipeline.checkpoint import CheckpointError
+from ..jobs.wish import Task
 from .facts import aspects_of, read_config, read_examples, strides, values_of, weights_of
-from .wish import Task
 
 LENGTHS = ("num_frames", "frames", "video_length")  # what pipelines call the number of frames
 RATES = ("frame_rate", "fps")

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .claims import cancelled, complete, fail, report
+from ..jobs.claims import cancelled, complete, fail, report
+from ..jobs.job import FULL, Job, JobError, LostJobError
+from ..jobs.shelf import Shelf, write_pictures
+from ..jobs.store import JobStore
+from ..jobs.wish import Wish, read_wish, run_wish
+from ..jobs.wish import wish_of as wish_of
 from .finishing import PLAIN, Finish, save_result
-from .jobs import FULL, Job, JobError, LostJobError
-from .shelf import Shelf, write_pictures
-from .store import JobStore
-from .wish import Wish, read_wish, run_wish
-from .wish import wish_of as wish_of
 
 if TYPE_CHECKING:
-    from .memory import Meter
+    from ..models.memory import Meter
 
 logger = logging.getLogger(__name__)
 
@@ -93,7 +93,7 @@ def _make(
 
 def _run(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, steps: "Steps") -> Any:
     """As a whole."""
-    from ..vae.preview import has_preview  # torch: who only recovers a job needs none
+    from ...vae.preview import has_preview  # torch: who only recovers a job needs none
 
     seen = ["previews"] if has_preview(pipe.vae) else []
     return run_wish(
@@ -185,8 +185,8 @@ def find(store: JobStore, shelf: Shelf, name: str) -> Path:
 
 def explain(error: Exception) -> tuple[str, str]:
     """(code, what to say to people) of whatever ended a job."""
-    from ..data.video_io import VideoError
-    from .memory import is_out_of_memory
+    from ...data.video_io import VideoError
+    from ..models.memory import is_out_of_memory
 
     if isinstance(error, JobError):
         return error.code, str(error)
@@ -206,7 +206,7 @@ def explain(error: Exception) -> tuple[str, str]:
 
 def _say_what_fits(pipe: Any, job: Job, meter: "Meter | None") -> str | None:
     """For people, when memory ran out; None: nothing is known of the model."""
-    from .estimate import after_failing, difference
+    from ..models.estimate import after_failing, difference
 
     model, wish = getattr(pipe, "facts", None), wish_of(job)
     if model is None:

@@ -17,13 +17,13 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..making.worker import IDLE, READY, UNLOADABLE
+from ..making.workers import PAUSES
 from .courier import Courier, MakerLostError, StoppedError
 from .ray_workers import Cluster
 from .remote import Maker
-from .shelf import Shelf
-from .store import JobStore
-from .worker import IDLE, READY, UNLOADABLE
-from .workers import PAUSES
 
 ANSWER = 60.0  # seconds in which an actor answers, or is lost
 AGAIN = 0.5  # seconds between tries to reach it

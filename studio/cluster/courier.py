@@ -11,16 +11,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..data.files import atomic_path
-from .claims import cancelled, claim, complete, fail, own, report
-from .jobs import Job, JobError, LostJobError
-from .making import explain, find, recover
+from ...data.files import atomic_path
+from ..jobs.claims import cancelled, claim, complete, fail, own, report
+from ..jobs.job import Job, JobError, LostJobError
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..jobs.wish import read_wish
+from ..making.make import explain, find, recover
+from ..making.worker import ROOM, say_it_failed
+from ..making.workers import settle
 from .remote import PIECE, Seen, Told, read_piece
-from .shelf import Shelf
-from .store import JobStore
-from .wish import read_wish
-from .worker import ROOM, say_it_failed
-from .workers import settle
 
 LOOK = 0.1  # seconds between looks at a job that is being made
 PENDING = ("queued", "in_progress")

@@ -15,10 +15,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from .jobs import Job
-from .shelf import Shelf
-from .store import JobStore
-from .workers import Workers
+from ..jobs.job import Job
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..making.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -79,4 +79,4 @@ def driver_command(folder: Path, options: Sequence[str], cluster: Cluster) -> li
     given = {"--address": address, "--workers": cluster.workers, "--cpus": cluster.cpus, "--gpus": cluster.gpus}
     words = [f"{name}={value}" for name, value in given.items() if value is not None]
     words += [f"--option={option}" for option in options]
-    return [sys.executable, "-m", "kinema.studio.ray_driver", str(folder), *words]
+    return [sys.executable, "-m", "kinema.studio.cluster.ray_driver", str(folder), *words]

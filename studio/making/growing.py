@@ -17,9 +17,9 @@ import numpy as np
 from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from PIL import Image
 
-from ..data.video_read import SCALER
-from ..pipeline.provenance import Provenance
-from .wish import Wish, num_frames
+from ...data.video_read import SCALER
+from ...pipeline.provenance import Provenance
+from ..jobs.wish import Wish, num_frames
 
 logger = logging.getLogger(__name__)
 

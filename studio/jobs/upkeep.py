@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from .jobs import Job
+from .job import Job
 from .shelf import Shelf
 from .store import JobStore
 
@@ -85,9 +85,7 @@ def clean_uploads(store: JobStore, shelf: Shelf, now: float | None = None) -> in
     with store.change() as db:  # no job comes between
         requests = db.execute("SELECT request FROM jobs WHERE INSTR(request, 'upload_')")
         named = {name for (request,) in requests for name in re.findall(r"upload_[0-9a-f]{32}", request)}
-        gone = [
-            path.rename(uploads / f".gone_{path.name.lstrip('.')}") for path in old if path.name not in named
-        ]
+        gone = [path.rename(uploads / f".gone_{path.name.lstrip('.')}") for path in old if path.name not in named]
     for path in gone:
         shutil.rmtree(path, ignore_errors=True)
     return len(gone)

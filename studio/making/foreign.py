@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image, ImageOps
 
-from .foreign_model import LENGTHS, RATES, Call, read_call
-from .jobs import JobError
-from .model import Model, read_model
-from .wish import Wish
+from ..jobs.job import JobError
+from ..jobs.wish import Wish
+from ..models.foreign_model import LENGTHS, RATES, Call, read_call
+from ..models.model import Model, read_model
 
 if TYPE_CHECKING:
-    from ..pipeline.output import KinemaPipelineOutput
+    from ...pipeline.output import KinemaPipelineOutput
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ def load_foreign(model: str, device: str | None = None, dtype: str | None = None
     from diffusers.pipelines.pipeline_utils import DiffusionPipeline
     from diffusers.utils import logging as diffusers_logging
 
-    from ..pipeline.command import best_device
+    from ...pipeline.command import best_device
 
     diffusers_logging.disable_progress_bar()
     device = device or best_device()
@@ -91,7 +91,7 @@ class ForeignPipeline:
         """
         import torch
 
-        from ..pipeline.output import KinemaPipelineOutput
+        from ...pipeline.output import KinemaPipelineOutput
 
         self.facts.check(wish)
         width, height, frames, rate, warnings = self.shape(wish, find)
@@ -198,7 +198,7 @@ class ForeignPipeline:
 
         from kinema import __version__
 
-        from ..pipeline.provenance import Provenance, device_name, fingerprint
+        from ...pipeline.provenance import Provenance, device_name, fingerprint
 
         modules = [part for part in self.pipe.components.values() if isinstance(part, torch.nn.Module)]
         device, main = self.pipe._execution_device, getattr(self.pipe, "transformer", None) or self.pipe.unet

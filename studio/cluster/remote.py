@@ -15,12 +15,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import IO
 
-from .claims import ATTEMPTS
-from .jobs import Job, JobError
-from .rows import one, put
-from .shelf import Shelf
-from .store import JobStore
-from .workers import Workers, worker_command
+from ..jobs.claims import ATTEMPTS
+from ..jobs.job import Job, JobError
+from ..jobs.rows import one, put
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..making.workers import Workers, worker_command
 
 PIECE = 4 << 20  # bytes of a file that travel at a time
 LOG_PIECE = 64 << 10

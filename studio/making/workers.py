@@ -16,13 +16,13 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from .claims import give_up, making
+from ..jobs.claims import give_up, making
+from ..jobs.job import Job
+from ..jobs.shelf import Shelf
+from ..jobs.store import JobStore
+from ..options import finish_words
 from .finishing import PLAIN, Finish
-from .jobs import Job
-from .making import recover
-from .options import finish_words
-from .shelf import Shelf
-from .store import JobStore
+from .make import recover
 from .worker import READY, UNLOADABLE
 
 LOOK = 0.1  # seconds between looks at the workers
@@ -204,4 +204,4 @@ def worker_command(
         model = str(place.absolute())  # a worker runs in the studio's folder
     options = {"--model": model, "--device": device, "--dtype": dtype}
     given = [word for name, value in options.items() if value is not None for word in (name, value)]
-    return [sys.executable, "-m", "kinema.studio.worker", str(folder), *given, *finish_words(finish)]
+    return [sys.executable, "-m", "kinema.studio.making.worker", str(folder), *given, *finish_words(finish)]

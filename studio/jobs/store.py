@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from .jobs import FULL, Job, JobError, NoJobError, QueueFullError, Status, Stop, new_id
+from .job import FULL, Job, JobError, NoJobError, QueueFullError, Status, Stop, new_id
 from .rows import next_change, one, put, read_row
 
 VERSION = 1

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..data.files import atomic_path
-from .jobs import Job, JobError, is_id
+from ...data.files import atomic_path
+from .job import Job, JobError, is_id
 
 THUMBNAIL = 320  # pixels of the long side
 SHEET_FRAMES, SHEET_COLUMNS, SHEET_SIDE = 16, 4, 240

@@ -11,14 +11,14 @@ from math import log
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from .jobs import Job
+from ..jobs.job import Job
+from ..jobs.store import JobStore
+from ..jobs.wish import Wish, wish_of
 from .memory import Memory, told
 from .model import Model
-from .store import JobStore
-from .wish import Wish, wish_of
 
 if TYPE_CHECKING:
-    from .service import Studio
+    from ..service import Studio
 
 REMEMBERED = 20  # videos
 TASKS_LIKE = {"inpaint": "generate", "remix": "generate", "outpaint": "generate"}  # one round of steps, as these

@@ -1,0 +1,1 @@
+"""Workers on other machines: Ray actors, and what carries jobs there and back."""

@@ -1,0 +1,1 @@
+"""Worker processes, their keeper, and what becomes of one job."""
