@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 from .options import add_finish_options, add_improve_options, finish_of
 
 if TYPE_CHECKING:
+    from .service import Filter
     from .serving import Serving
 
 
@@ -37,6 +39,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         "least recently used go first, starred ones never")  # fmt: skip
     add("--per-minute", type=int, default=None, metavar="N", help="videos a key may ask for")
     add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
+    add("--waiting-each", type=int, default=None, metavar="N", help="of one key (default: 50)")
+    add("--prompt-filter", default=None, metavar="MODULE:FUNCTION", help="is given every text, and answers why it is "
+        "refused, or None")  # fmt: skip
     add("--webhook", action="append", default=[], metavar="URL", help="is told of every video that is made or "
         "has failed; the secret that signs it is read from KINEMA_WEBHOOK_SECRET")  # fmt: skip
     add_finish_options(parser)
@@ -71,6 +76,7 @@ def read_options(args: argparse.Namespace) -> "Serving":
     usual = Limits()
     limits = Limits(
         waiting=args.waiting or usual.waiting,
+        waiting_each=args.waiting_each or usual.waiting_each,
         video_seconds=args.longest or usual.video_seconds,
     )
     keys = [key.strip() for key in [*args.api_key, *os.environ.get(KEYS, "").split(",")] if key.strip()]
@@ -96,6 +102,7 @@ def read_options(args: argparse.Namespace) -> "Serving":
         finish=finish_of(args),
         cluster=Cluster(args.ray_address, args.workers) if args.engine == "ray" else None,
         mcp=args.mcp,
+        prompt_filter=read_filter(args.prompt_filter),
         improve_url=args.improve_url,
         improve_model=args.improve_model,
         webhooks=args.webhook,
@@ -122,6 +129,27 @@ def devices(given: Sequence[str], workers: int | None) -> list[str | None]:
 
     cards = torch.cuda.device_count()
     return [f"cuda:{number % cards}" if cards else None for number in range(count)]
+
+
+def read_filter(name: str | None) -> "Filter":
+    """The function that a name such as "rules:refuse" stands for; None: nothing is refused.
+
+    Raises:
+        ServeError: there is none.
+    """
+    from .serving import ServeError
+
+    if name is None:
+        return lambda text: None
+    try:
+        found = pkgutil.resolve_name(name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ServeError(
+            f"--prompt-filter {name}: {error}; write MODULE:FUNCTION of a module on PYTHONPATH"
+        ) from None
+    if not callable(found):
+        raise ServeError(f"--prompt-filter {name} is no function")
+    return found
 
 
 def read_bytes(text: str) -> int:

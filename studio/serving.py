@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from ..data.files import atomic_path
 from .boards import Boards
 from .cluster.ray_workers import Cluster, RayWorkers
 from .jobs.shelf import Shelf
@@ -26,7 +27,7 @@ from .making.workers import Workers, worker_command
 from .models.model import read_model
 from .prompts.improve import improver_of
 from .rest.access import Access
-from .service import Limits, Studio
+from .service import Filter, Limits, Studio
 from .webhooks import WebhookError, Webhooks
 
 KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
@@ -62,6 +63,7 @@ class Serving:
         finish: what results are marked and signed with.
         cluster: of Ray, whose actors make the videos; None: processes of this machine do.
         mcp: whether language models are answered, too.
+        prompt_filter: why a text is refused; None: it is not.
         webhooks: addresses that are told of what is made or has failed.
         webhook_secret: signs what they are told.
         improve_url, improve_model: who improves prompts, see `improve.improver_of`.
@@ -84,6 +86,7 @@ class Serving:
     finish: Finish = PLAIN
     cluster: Cluster | None = None
     mcp: bool = False
+    prompt_filter: Filter = lambda text: None
     webhooks: Sequence[str] = ()
     webhook_secret: str = ""
     improve_url: str | None = None
@@ -166,7 +169,7 @@ def open_studio(serving: Serving) -> Iterator[Served]:
         improver_of(serving.improve_url, serving.improve_model)  # a JobError if they do not fit
         model, shelf = read_model(serving.model), Shelf(folder)
         store = JobStore(shelf.database)
-        studio = Studio(store, shelf, model, serving.limits)
+        studio = Studio(store, shelf, model, serving.limits, serving.prompt_filter)
         ending.callback(studio.close)
         workers, boards = _workers(serving, store, shelf), Boards(studio)
         services: list[Any] = [workers, boards, Cleaner(studio, serving.budget)]
@@ -186,7 +189,10 @@ def _workers(serving: Serving, store: JobStore, shelf: Shelf) -> Workers:
     ]
     if serving.cluster is None:
         return Workers(store, shelf, commands)
-    return RayWorkers(store, shelf, commands[0], serving.cluster)
+    try:
+        return RayWorkers(store, shelf, commands[0], serving.cluster)
+    except ImportError as error:
+        raise ServeError(str(error)) from None
 
 
 @contextlib.contextmanager
@@ -201,8 +207,9 @@ def _secret(folder: Path) -> str:
     """What signs the sessions of this folder, so that they outlive the server."""
     path = folder / ".secret"
     if not path.exists():
-        path.touch(0o600)
-        path.write_text(secrets.token_hex(32))
+        with atomic_path(path) as made:
+            made.touch(0o600)
+            made.write_text(secrets.token_hex(32))
     return path.read_text()
 
 

@@ -16,7 +16,8 @@ from kinema.studio.models.model import read_model
 
 
 def test_the_packaged_model_is_known_without_torch():
-    program = "import sys; from kinema.studio.models.model import read_model; read_model(); assert 'torch' not in sys.modules"
+    reads = "from kinema.studio.models.model import read_model; read_model()"
+    program = f"import sys; {reads}; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", program], check=True)
     model = read_model()
     assert (model.name, model.kind, model.off, model.needs) == ("kinema", "kinema", {}, ())

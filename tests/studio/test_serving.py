@@ -52,6 +52,14 @@ def test_options_become_settings(monkeypatch, tmp_path):
     assert read_bytes("500MB") == 500_000_000
 
 
+def test_a_prompt_filter_is_named_like_a_function():
+    refuse = options("--prompt-filter", "operator:not_").prompt_filter
+    assert refuse("") and not refuse("a red ball") and options().prompt_filter("anything") is None
+    for wrong in ("nowhere:nothing", "operator:nothing", "operator:__name__"):
+        with pytest.raises(ServeError, match=f"--prompt-filter {wrong}"):
+            options("--prompt-filter", wrong)
+
+
 def test_a_folder_has_one_server(tmp_path):
     with (
         only_server(tmp_path),
