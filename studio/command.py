@@ -40,8 +40,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--per-minute", type=int, default=None, metavar="N", help="videos a key may ask for")
     add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
     add("--waiting-each", type=int, default=None, metavar="N", help="of one key (default: 50)")
-    add("--prompt-filter", default=None, metavar="MODULE:FUNCTION", help="is given every text, and answers why it is "
-        "refused, or None")  # fmt: skip
+    add("--prompt-filter", default=None, metavar="MODULE:FUNCTION", help="is given every text, "
+        "and answers why it is refused, or None")  # fmt: skip
     add("--webhook", action="append", default=[], metavar="URL", help="is told of every video that is made or "
         "has failed; the secret that signs it is read from KINEMA_WEBHOOK_SECRET")  # fmt: skip
     add_finish_options(parser)
