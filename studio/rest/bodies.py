@@ -104,10 +104,10 @@ def unbracketed(fields: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """Objects whose keys are 0, 1, 2 … are lists."""
+    """Objects whose keys are 0, 1, 2 … are lists; more than four digits number nothing here."""
     if not isinstance(value, Mapping):
         return value
     inner = {name: _listed(each) for name, each in value.items()}
-    if inner and all(name.isdigit() for name in inner):
+    if inner and all(name.isascii() and name.isdigit() and len(name) < 5 for name in inner):
         return [inner[name] for name in sorted(inner, key=int)]
     return inner

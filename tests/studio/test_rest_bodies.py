@@ -72,3 +72,9 @@ def test_any_form_makes_a_video_or_is_refused_in_shape(client, fields):
 )
 def test_what_the_client_writes_is_read_as_it_was_meant(body):
     assert unbracketed(WRITER.stringify_items(body, array_format="brackets")) == body
+
+
+@pytest.mark.parametrize("number", ["²", "٣", "9" * 5000])
+def test_what_is_no_index_is_a_name(client, number):
+    assert unbracketed([(f"storyboard[{number}][text]", "a")]) == {"storyboard": {number: {"text": "a"}}}
+    assert client.post("/v1/videos", data={f"storyboard[{number}][text]": "a"}).status_code == 400
