@@ -85,7 +85,8 @@ class Access:
         """
         if not self.keys:
             return Owner("", True, lambda: self._count(""))
-        given = headers.get("authorization", "").removeprefix("Bearer ").strip()
+        scheme, _, key = headers.get("authorization", "").partition(" ")
+        given = key.strip() if scheme.lower() == "bearer" else ""
         name = self.name_of(given) if given else self._of_session(cookies.get(COOKIE, ""))
         if name is None:
             said = "the API key is wrong" if given else "an API key is needed: Authorization: Bearer KEY"

@@ -101,3 +101,20 @@ def test_the_door_takes_a_key_and_gives_a_cookie_that_scripts_and_other_pages_do
         assert "secret" in browser.get("/readyz").text  # now it is told in full
         browser.post("/logout")
         assert browser.get("/v1/videos").status_code == 401
+
+
+@pytest.mark.parametrize("said", ["Bearer first key", "bearer first key", "BEARER  first key "])
+def test_the_scheme_may_have_any_case(said):
+    assert Access(KEYS).owner({"authorization": said}, {}).name
+
+
+@pytest.mark.parametrize("said", ["Basic first key", "first key", "Bearer", ""])
+def test_only_a_bearer_has_a_key(said):
+    with pytest.raises(JobError, match="an API key is needed"):
+        Access(["first key", "key"]).owner({"authorization": said}, {})
+
+
+def test_other_credentials_leave_a_session_alone():
+    access = Access(KEYS)
+    name = access.name_of(KEYS[0])
+    assert access.owner({"authorization": "Basic eDp5"}, {COOKIE: access.session(name)}).name == name
