@@ -179,8 +179,11 @@ class Boards:
                 self._keep()
                 kept_at = time.monotonic()
             for board in self.of(None):
-                if board.run is not None:
-                    self._advance(board.id)
+                try:
+                    if board.run is not None:
+                        self._advance(board.id)
+                except Exception:  # the others go on
+                    logger.exception("%s is left as it is", board.id)
         self.studio.store.close()
 
     def _keep(self) -> None:
@@ -278,8 +281,14 @@ class Boards:
 
     def _fail(self, board_id: str, why: str) -> None:
         with self._lock:
-            if (board := self._boards.get(board_id)) is not None:
-                self._put(board.model_copy(update={"run": None, "problem": f"{why} {STILL}"}))
+            if (board := self._boards.get(board_id)) is None:
+                return
+            board = board.model_copy(update={"run": None, "problem": f"{why} {STILL}"})
+            self._boards[board_id] = board  # first: a full disk takes no file, and the page says why all the same
+            try:
+                self._put(board)
+            except OSError:
+                logger.exception("%s cannot be written", board_id)
 
 
 def _read(path: Path) -> Board | None:

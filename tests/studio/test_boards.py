@@ -1,7 +1,9 @@
 """Storyboards made by a real pipeline of a tiny size: part by part, one part anew, and what a kill costs."""
 
+import errno
 import io
 import os
+import threading
 
 import numpy as np
 import pytest
@@ -203,6 +205,33 @@ def test_a_thread_makes_them_and_stops(boards, pipe, wait_until):
     wait_until(lambda: boards.get(board.id, "").run is None)
     boards.stop()
     assert boards.get(board.id, "").video == job.id and boards.media() == {job.id}
+
+
+def test_a_full_disk_stops_one_storyboard_and_not_their_thread(boards, pipe, monkeypatch, wait_until):
+    board, other = board_of(boards, TEXTS[:1]), board_of(boards, TEXTS[:1])
+    boards.make(board.id, "", 0)
+    advance, put, full = boards._advance, boards._put, threading.Event()
+    full.set()
+
+    def put_if_there_is_room(board):
+        if full.is_set():
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return put(board)
+
+    def advance_or_fail(board_id):
+        advance(board_id)
+        if full.is_set():
+            raise RuntimeError("what else may happen")
+
+    monkeypatch.setattr(boards, "_put", put_if_there_is_room)
+    monkeypatch.setattr(boards, "_advance", advance_or_fail)
+    boards.start()
+    wait_until(lambda: boards.get(board.id, "").run is None)
+    assert "Nothing that was finished is lost" in boards.get(board.id, "").problem
+    full.clear()
+    boards.make(other.id, "", 0)
+    wait_until(lambda: boards.get(other.id, "").run.job)
+    boards.stop()
 
 
 def test_a_storyboard_is_its_owners_and_says_what_is_wrong(boards):
