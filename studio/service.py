@@ -88,11 +88,16 @@ class Studio:
         """Give a waiting job another wish.
 
         Raises:
+            NoJobError: there is none, or it is somebody else's.
             JobError: as above, or it does not wait any more.
         """
+        if not sees(self.store.get(job_id)):
+            raise NoJobError(job_id)
         wish = read_wish(values)
         self._check(wish, sees)
-        return self.store.edit(job_id, wish.model_dump(mode="json", exclude_defaults=True))
+        parent = wish.video if wish.video is not None and wish.video.startswith("video_") else None
+        request = wish.model_dump(mode="json", exclude_defaults=True)
+        return self.store.edit(job_id, request, task=wish.task, parent=parent)
 
     def _check(self, wish: Wish, sees: Callable[[Job], bool]) -> None:
         self.model.check(wish)

@@ -7,7 +7,7 @@ nothing.
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from .job import Job, LostJobError, Status
@@ -17,15 +17,16 @@ from .store import JobStore
 ATTEMPTS = 2  # of a job whose worker ends; then it fails
 
 
-def claim(store: JobStore, worker: str, can: Callable[[Job], bool] = lambda job: True) -> Job | None:
-    """Take the next job that a worker can make; None: there is none."""
-    if store.db.execute("SELECT 1 FROM jobs WHERE status = 'queued' LIMIT 1").fetchone() is None:
+def claim(store: JobStore, worker: str) -> Job | None:
+    """Take the next job; None: there is none."""
+    next_one = "SELECT * FROM jobs WHERE status = 'queued' AND deleted_at IS NULL ORDER BY position, id LIMIT 1"
+    if store.db.execute(next_one).fetchone() is None:
         return None  # without a lock: idle workers ask all the time
     with store.change() as db:
-        rows = db.execute("SELECT * FROM jobs WHERE status = 'queued' ORDER BY position, id").fetchall()
-        job = next((job for job in map(read_row, rows) if can(job)), None)
-        if job is None:
+        row = db.execute(next_one).fetchone()
+        if row is None:
             return None
+        job = read_row(row)
         return put(
             db, job.id, status="in_progress", worker=worker, attempt=job.attempt + 1, started_at=time.time(),
             stage="starting", progress=0.0, seconds_left=None, preview=0,

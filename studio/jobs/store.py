@@ -66,17 +66,10 @@ class JobStore:
                 db.execute(f"PRAGMA user_version = {VERSION}")
 
     def add(
-        self,
-        task: str,
-        request: Mapping[str, Any],
-        *,
-        owner: str = "",
-        parent: str | None = None,
-        request_id: str = "",
-        most_waiting: int | None = None,
-        most_waiting_each: int | None = None,
+        self, task: str, request: Mapping[str, Any], *, owner: str = "", parent: str | None = None,
+        request_id: str = "", most_waiting: int | None = None, most_waiting_each: int | None = None,
         idempotency_key: str | None = None,
-    ) -> Job:
+    ) -> Job:  # fmt: skip
         """Put a job at the end of the queue.
 
         Args:
@@ -131,17 +124,10 @@ class JobStore:
         return job
 
     def page(
-        self,
-        *,
-        limit: int = 20,
-        after: str | None = None,
-        newest_first: bool = True,
-        statuses: tuple[Status, ...] | None = None,
-        owner: str | None = None,
-        contains: str = "",
-        starred: bool = False,
-        deleted: bool = False,
-    ) -> list[Job]:
+        self, *, limit: int = 20, after: str | None = None, newest_first: bool = True,
+        statuses: tuple[Status, ...] | None = None, owner: str | None = None, contains: str = "",
+        starred: bool = False, deleted: bool = False,
+    ) -> list[Job]:  # fmt: skip
         """Jobs by the time they were asked for.
 
         Args:
@@ -214,15 +200,15 @@ class JobStore:
                 db.execute("UPDATE jobs SET position = ? WHERE id = ?", (place, name))
             return put(db, job_id)
 
-    def edit(self, job_id: str, request: Mapping[str, Any]) -> Job:
-        """Give a waiting job another request.
+    def edit(self, job_id: str, request: Mapping[str, Any], *, task: str, parent: str | None = None) -> Job:
+        """Give a waiting job another request, with its task and the job that it is made from.
 
         Raises:
             NoJobError, JobError: it does not wait.
         """
         with self.change() as db:
             _check_waits(one(db, job_id), "edited")
-            return put(db, job_id, request=json.dumps(request))
+            return put(db, job_id, request=json.dumps(request), task=task, parent=parent)
 
     def stop(self, job_id: str, how: Stop = "discard") -> Job:
         """Cancel a job: at once if it waits, within its next step if it is being made; nothing if it has ended.
@@ -231,10 +217,7 @@ class JobStore:
             how: "discard" what there is, or "keep" the frames as they are by then.
         """
         with self.change() as db:
-            job = one(db, job_id)
-            if job.status == "queued":
-                return put(db, job_id, status="cancelled", finished_at=time.time(), stage="", stop=how)
-            return put(db, job_id, stop=how) if job.status == "in_progress" else job
+            return _stop(db, job_id, how)
 
     def star(self, job_id: str, starred: bool = True) -> Job:
         """Keep a result from being cleaned away."""
@@ -252,9 +235,13 @@ class JobStore:
             return put(db, job_id, cleaned=1)
 
     def delete(self, job_id: str) -> Job:
-        """Hide a job, and stop it if it has not ended. `undelete` brings it back until it is purged."""
-        self.stop(job_id)
+        """Hide a job, and stop it if it has not ended. `undelete` brings it back until it is purged.
+
+        Its idempotency key is free again: who asks anew wants a video, not one that is gone.
+        """
         with self.change() as db:
+            _stop(db, job_id, "discard")
+            db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
             return put(db, job_id, deleted_at=time.time())
 
     def undelete(self, job_id: str) -> Job:
@@ -278,10 +265,12 @@ class JobStore:
         """Put a job that failed or was cancelled back at the end of the queue.
 
         Raises:
-            NoJobError, JobError: it has not failed.
+            NoJobError, JobError: it was deleted, or has not failed.
         """
         with self.change() as db:
             job = one(db, job_id)
+            if job.deleted_at is not None:
+                raise NoJobError(job_id)
             if job.status not in ("failed", "cancelled"):
                 raise JobError(f"{job_id} is {job.status}; only what failed or was cancelled is tried again")
             (last,) = db.execute("SELECT MAX(position) FROM jobs").fetchone()
@@ -341,6 +330,13 @@ def _usual(db: sqlite3.Connection) -> float:
     )
     (seconds,) = db.execute(sql).fetchone()
     return USUAL if seconds is None else seconds
+
+
+def _stop(db: sqlite3.Connection, job_id: str, how: Stop) -> Job:
+    job = one(db, job_id)
+    if job.status == "queued":
+        return put(db, job_id, status="cancelled", finished_at=time.time(), stage="", stop=how)
+    return put(db, job_id, stop=how) if job.status == "in_progress" else job
 
 
 def _check_waits(job: Job, what: str) -> None:

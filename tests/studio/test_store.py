@@ -10,7 +10,10 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, invaria
 
 from kinema.studio.jobs.claims import ATTEMPTS, cancelled, claim, complete, fail, give_up, report
 from kinema.studio.jobs.job import ENDED, JobError, LostJobError, NoJobError, QueueFullError
+from kinema.studio.jobs.shelf import Shelf
 from kinema.studio.jobs.store import JobStore
+from kinema.studio.models.model import Model
+from kinema.studio.service import Studio
 
 CAR = {"prompt": "a red car drives to the left"}
 
@@ -46,7 +49,7 @@ def test_the_queue_keeps_its_order_and_can_be_reordered_and_edited(store):
     a, b, c = (store.add("generate", CAR | {"seed": number}) for number in range(3))
     store.move(c.id, before=a.id)
     store.move(b.id)
-    store.edit(a.id, CAR | {"seed": 9})
+    store.edit(a.id, CAR | {"seed": 9}, task="generate")
     assert [job.id for job in store.waiting()] == [c.id, a.id, b.id]
     taken = [claim(store, "w") for _ in range(3)]
     assert [job.id for job in taken] == [c.id, a.id, b.id] and taken[1].request["seed"] == 9
@@ -54,7 +57,7 @@ def test_the_queue_keeps_its_order_and_can_be_reordered_and_edited(store):
     with pytest.raises(JobError, match=r"in_progress; only what still waits can be moved"):
         store.move(a.id)
     with pytest.raises(JobError, match=r"can be edited"):
-        store.edit(a.id, CAR)
+        store.edit(a.id, CAR, task="generate")
 
 
 def test_a_full_queue_says_when_to_come_back(store):
@@ -127,6 +130,44 @@ def test_stopping(store):
     assert store.stop(made.id).stop == "keep"  # it has ended: nothing changes
     with pytest.raises(NoJobError, match="there is no video"):
         store.stop("video_" + 32 * "0")
+
+
+def test_an_edit_changes_the_task_and_what_it_is_made_from(store):
+    source = store.add("generate", CAR)
+    job = store.add("extend", CAR | {"video": source.id, "seconds": 1}, parent=source.id)
+    edited = store.edit(job.id, CAR, task="generate")
+    assert (edited.task, edited.parent, edited.request) == ("generate", None, CAR)
+    edited = store.edit(job.id, CAR | {"video": source.id}, task="remix", parent=source.id)
+    assert (edited.task, edited.parent) == ("remix", source.id)
+
+
+def test_only_who_sees_a_job_edits_it(store, tmp_path):
+    model = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10, streams=False)
+    studio = Studio(store, Shelf(tmp_path), model)
+    source, job = studio.submit(CAR), studio.submit(CAR, owner="me")
+    with Shelf(tmp_path).new_result(claim(store, "w")) as folder:
+        (folder / "video.mp4").write_bytes(b"x")
+    with store.change() as db:
+        db.execute("UPDATE jobs SET status = 'completed' WHERE id = ?", (source.id,))
+    with pytest.raises(NoJobError):
+        studio.edit(job.id, {"prompt": "x"}, lambda job: job.owner == "you")
+    remix = studio.edit(job.id, {"task": "remix", "prompt": "x", "video": source.id})
+    assert (remix.task, remix.parent) == ("remix", source.id)
+    plain = studio.edit(job.id, CAR)
+    assert (plain.task, plain.parent) == ("generate", None)
+    studio.close()
+
+
+def test_what_is_deleted_is_not_made_nor_answered_with(store):
+    job = store.add("generate", CAR, idempotency_key="k")
+    assert store.delete(job.id).status == "cancelled"
+    with pytest.raises(NoJobError):
+        store.retry(job.id)
+    assert store.add("generate", CAR, idempotency_key="k").id != job.id
+    store.stop(store.waiting()[0].id)
+    with store.change() as db:
+        db.execute("UPDATE jobs SET status = 'queued' WHERE id = ?", (job.id,))  # of an earlier version
+    assert claim(store, "w") is None
 
 
 def test_pages_search_and_undo(store):
