@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from math import log
 from statistics import median
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
-from ..jobs.job import Job
+from ..jobs.job import Job, JobError
 from ..jobs.store import JobStore
 from ..jobs.wish import Wish, wish_of
 from .memory import Memory, told
@@ -27,6 +28,7 @@ KEPT = 3  # bytes of a finished pixel
 TELLING = 200_000_000  # bytes of a job that is large enough to scale the reckoning by
 UNMEASURED, MEASURED = 1.3, 1.1  # what is added to be safe
 SIZES = ("width", "height", "seconds", "num_frames")
+_known: "WeakKeyDictionary[JobStore, tuple[int, dict[str, float]]]" = WeakKeyDictionary()  # see `_rates`
 
 
 @dataclass(frozen=True)
@@ -156,7 +158,11 @@ def _scale(model: Model, made: list[Job]) -> float:
             "height": job.result["height"],
             "num_frames": job.result["num_frames"],
         }
-        reckoned = bytes_taken(model, wish_of(job).model_copy(update={"seconds": None} | sizes), memory["value"])
+        try:
+            wish = wish_of(job).model_copy(update={"seconds": None} | sizes)
+        except JobError:  # an older Kinema's
+            continue
+        reckoned = bytes_taken(model, wish, memory["value"])
         if reckoned >= TELLING:
             shares.append((memory["peak"] - memory["base"]) / reckoned)
     return MEASURED * max(shares) if shares else UNMEASURED
@@ -213,16 +219,13 @@ def seconds_for(store: JobStore, model: Model, wish: Wish) -> float | None:
     Time goes with pixels, frames and steps: so far as videos of one model and task are alike, that is what its
     forward passes go with.
     """
-    kind = _kind(wish.task, model.is_streamed(wish))
-    known = [
-        rate for job in store.page(limit=200, statuses=("completed",)) if (rate := _rate(job, kind)) is not None
-    ]
-    if not known:
+    rate = _rates(store).get(_kind(wish.task, model.is_streamed(wish)))
+    if rate is None:
         return None
     width, height = model.size(wish)
     frames = model.seconds(wish) * (wish.fps or model.fps)
     steps = wish.num_inference_steps or model.steps
-    return median(known[:REMEMBERED]) * width * height * frames * steps
+    return rate * width * height * frames * steps
 
 
 def seconds_until(store: JobStore, model: Model, workers: int, job_id: str) -> float | None:
@@ -232,7 +235,10 @@ def seconds_until(store: JobStore, model: Model, workers: int, job_id: str) -> f
         if job.status == "in_progress" and job.seconds_left is not None:
             seconds = job.seconds_left
         else:
-            seconds = seconds_for(store, model, wish_of(job))
+            try:
+                seconds = seconds_for(store, model, wish_of(job))
+            except JobError:  # an older Kinema's: it fails at once
+                seconds = 0.0
         if seconds is None:
             return None
         if job.id == job_id:
@@ -241,14 +247,26 @@ def seconds_until(store: JobStore, model: Model, workers: int, job_id: str) -> f
     return None
 
 
-def _rate(job: Job, kind: str) -> float | None:
-    """Seconds a pixel, frame and step of a video that was made, if it is of a kind."""
-    made = job.result
-    if _kind(wish_of(job).task, made.get("streamed", False)) != kind or made.get("interrupted"):
-        return None
-    return made["making_seconds"] / (
-        made["width"] * made["height"] * made["num_frames"] * made["num_inference_steps"]
-    )
+def _rates(store: JobStore) -> dict[str, float]:
+    """Seconds a pixel, frame and step of each kind of video, reckoned anew when another one is completed."""
+    mark, rates = _known.get(store, (-1, {}))
+    sql = "SELECT MAX(changed) FROM jobs WHERE changed > ? AND status = 'completed'"
+    (newest,) = store.db.execute(sql, (mark,)).fetchone()
+    if newest is None:
+        return rates
+    known: dict[str, list[float]] = {}
+    for job in store.page(limit=200, statuses=("completed",)):
+        made = job.result
+        try:
+            work = made["width"] * made["height"] * made["num_frames"] * made["num_inference_steps"]
+            rate = made["making_seconds"] / work
+        except (KeyError, TypeError, ZeroDivisionError):  # an older Kinema's
+            continue
+        if not made.get("interrupted"):
+            known.setdefault(_kind(job.task, made.get("streamed", False)), []).append(rate)
+    rates = {kind: median(each[:REMEMBERED]) for kind, each in known.items()}
+    _known[store] = newest, rates
+    return rates
 
 
 def _kind(task: str, streamed: bool) -> str:

@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kinema.studio.jobs.claims import claim
+from kinema.studio.jobs.claims import claim, complete
 from kinema.studio.jobs.wish import read_wish
 from kinema.studio.making.loading import load_model
 from kinema.studio.making.make import make
 from kinema.studio.models import estimate as estimates
-from kinema.studio.models.estimate import bytes_taken, difference, estimate, nearest_that_fits
+from kinema.studio.models.estimate import bytes_taken, difference, estimate, nearest_that_fits, seconds_until
 from kinema.studio.models.memory import Memory, Meter, free, told
 from kinema.studio.models.model import read_model
 from kinema.studio.service import Studio
@@ -98,8 +98,6 @@ def test_what_was_made_here_corrects_the_reckoning(studio, monkeypatch):
         "width": 512, "height": 512, "num_frames": 33, "num_inference_steps": 12, "making_seconds": 3.0,
         "memory": {"base": 10**9, "peak": 10**9 + int(3 * before), "room": 10**11, "value": 4},
     }  # fmt: skip
-    from kinema.studio.jobs.claims import complete
-
     complete(store, claim(store, "w"), result)
     after = estimate(served, asked)
     assert store.get(job.id).status == "completed" and after.seconds == pytest.approx(3.0)
@@ -129,3 +127,24 @@ def test_a_job_that_runs_out_of_memory_says_what_to_try(studio, tiny_model):
     assert after.status == "completed", after.error
     memory = after.result["memory"]
     assert memory["room"] <= meter.most and memory["base"] > 10**8 and memory["peak"] > 10**8
+
+
+def test_rows_of_an_older_kinema_do_not_break_an_estimate(studio, monkeypatch):
+    store, shelf = studio
+    result = {
+        "width": 64, "height": 64, "num_frames": 17, "num_inference_steps": 12, "making_seconds": 3.0,
+        "memory": {"base": 1, "peak": 2, "room": 10**11, "value": 4},
+    }  # fmt: skip
+    for request, more in (({"gone": 1}, result), ({"prompt": "x"}, {})):
+        store.add("generate", request)
+        complete(store, claim(store, "w"), more)
+    served, asked = Studio(store, shelf, MODEL), wish(64, 64, 17)
+    assert estimate(served, asked).seconds == pytest.approx(3.0 * (asked.num_inference_steps or MODEL.steps) / 12)
+    store.add("generate", {"gone": 1})
+    job = store.add("generate", {"prompt": "x", "width": 64, "height": 64, "num_frames": 17})
+    pages, page = [], store.page
+    monkeypatch.setattr(store, "page", lambda **given: pages.append(1) or page(**given))
+    for _ in range(3):
+        assert seconds_until(store, MODEL, 1, job.id) == pytest.approx(3.0 * MODEL.steps / 12)
+    assert not pages  # what is known is reckoned once
+    served.close()
