@@ -19,7 +19,7 @@ from typing import Any
 
 from ..jobs.shelf import Shelf
 from ..jobs.store import JobStore
-from ..making.worker import IDLE, READY, UNLOADABLE
+from ..making.worker import IDLE, READY, UNLOADABLE, only_our_words
 from ..making.workers import PAUSES
 from .courier import Courier, MakerLostError, StoppedError
 from .ray_workers import Cluster
@@ -282,7 +282,7 @@ def main() -> None:
     parser.add_argument("--option", action="append", default=[], help="of a worker process")
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    say, stopped, connected = _only_our_words(), threading.Event(), threading.Event()
+    say, stopped, connected = only_our_words(), threading.Event(), threading.Event()
     threading.Thread(target=_end_with_the_server, args=(stopped, connected), daemon=True).start()
     cluster = Cluster(args.address, args.workers, args.cpus, args.gpus)
     late = threading.Timer(CONNECT, _give_up, (say, args.address, f"it does not answer for {CONNECT:g} seconds"))
@@ -302,13 +302,6 @@ def main() -> None:
     threading.Timer(GOODBYE / 4, os._exit, (status,)).start()
     ray.shutdown()
     os._exit(status)  # whatever threads still wait for
-
-
-def _only_our_words() -> Callable[[str], None]:
-    """What tells the server a line. Ray writes to the standard output, too: that goes to the log from now on."""
-    told = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)
-    return lambda line: print(line, file=told)
 
 
 def _give_up(say: Callable[[str], None], address: str | None, why: str) -> None:

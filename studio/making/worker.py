@@ -10,6 +10,7 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,7 @@ def main() -> None:
     add_finish_options(parser)
     args = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    say = only_our_words()
     threading.Thread(target=_end_with_the_server, daemon=True).start()
     from .loading import load_model
 
@@ -92,13 +94,18 @@ def main() -> None:
         pipe = load_model(args.model, device=args.device, dtype=args.dtype)
     except Exception as error:
         logger.exception("the worker cannot begin")
-        sys.stdout.write(f"{type(error).__name__}: {' '.join(str(error).split())}\n")
-        sys.stdout.flush()
+        say(f"{type(error).__name__}: {' '.join(str(error).split())}")
         sys.exit(UNLOADABLE)
     shelf = Shelf(args.folder)
-    sys.stdout.write(f"{READY}\n")
-    sys.stdout.flush()
+    say(READY)
     work(JobStore(shelf.database), shelf, pipe, args.name, threading.Event(), finish, args.memory)
+
+
+def only_our_words() -> Callable[[str], None]:
+    """What tells the server a line. What libraries print goes to the log from now on."""
+    told = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)
+    return lambda line: print(line, file=told)
 
 
 def _end_with_the_server() -> None:

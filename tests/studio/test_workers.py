@@ -110,3 +110,24 @@ def test_a_model_that_cannot_be_loaded_says_so_and_is_not_tried_for_ever(studio,
     assert "model_index.json" in wait_until(lambda: workers.problem)
     assert workers.ready == 0 and store.get(job.id).status == "queued"
     workers.stop()
+
+
+LOADING = """
+import os
+from kinema.studio.making import loading, worker
+
+def load_model(*given, **more):
+    print("a library", flush=True)
+    os.system("echo its child")
+    raise ValueError("no such model")
+
+loading.load_model = load_model
+worker.main()
+"""
+
+
+def test_what_libraries_print_is_no_word_of_the_worker(tmp_path):
+    words = [sys.executable, "-c", LOADING, str(tmp_path), "--name", "w"]
+    ended = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.PIPE, timeout=100)
+    assert ended.stdout == "ValueError: no such model\n"
+    assert "a library" in ended.stderr and "its child" in ended.stderr
