@@ -137,13 +137,16 @@ def stream_wish(
         state["steps"] += 1
 
     stream.on_step = step_begins
-    made: list[np.ndarray] = []
+    # Room is taken as it is filled: a long video is kept once, and one that ends early takes no more than it has.
+    room = np.empty((stream.num_frames, stream.height, stream.width, 3), np.uint8)
+    made = 0
     growing = GrowingVideo(path, stream.width, stream.height, stream.frame_rate)
     try:
         with stream:
             for chunk in stream:
                 block = (chunk * 255).round().clip(0, 255).astype(np.uint8)
-                made.append(block)
+                room[made : made + len(block)] = block
+                made += len(block)
                 shown = block.copy()
                 draw(shown)
                 growing.add(shown)
@@ -152,7 +155,7 @@ def stream_wish(
         growing.close()
     if not made:
         raise NothingYetError("it was ended before there was anything to keep")
-    video = np.concatenate(made)
+    video = room[:made]
     assert stream.provenance is not None
     provenance = replace(stream.provenance, num_frames=len(video))
     warnings = list(stream.warnings)
