@@ -116,6 +116,7 @@ class Courier:
 
     def _make(self, job: Job) -> None:
         """See a job through; what becomes of it is in the store then, as with `making.make`."""
+        self.shelf.remove_result(job.id)  # of an earlier attempt, which nobody took
         try:
             self._see_through(job)
         except (StoppedError, MakerLostError, LostJobError):
@@ -124,7 +125,7 @@ class Courier:
             cancelled(self.store, job)
         except Exception as error:
             if recover(self.store, self.shelf, job) is None:
-                code, message = explain(error)
+                code, message = explain(error, self.shelf.folder)
                 if code == "internal_error":
                     logger.error("%s (request %s) failed", job.id, job.request_id, exc_info=error)
                 fail(self.store, job, code, message)

@@ -2,6 +2,7 @@
 
 import errno
 import logging
+import re
 import secrets
 import time
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from ..jobs.shelf import Shelf, write_pictures
 from ..jobs.store import JobStore
 from ..jobs.wish import Wish, read_wish, run_wish
 from ..jobs.wish import wish_of as wish_of
-from .finishing import PLAIN, Finish, save_result
+from .finishing import PLAIN, Finish, save_result, told
 
 if TYPE_CHECKING:
     from ..models.memory import Meter
@@ -46,6 +47,7 @@ def make(
         LostJobError: it was given to another worker; nothing of it is kept.
         JobError: the disk is so full that not even what became of it can be written.
     """
+    shelf.remove_result(job.id)  # of an earlier attempt, which nobody took
     try:
         with nullcontext(dict) if meter is None else meter.job() as memory:
             _make(store, shelf, pipe, job, finish, memory)
@@ -54,7 +56,9 @@ def make(
     except _StoppedError:
         cancelled(store, job)
     except Exception as error:
-        code, message = explain(error)
+        if recover(store, shelf, job) is not None:
+            return
+        code, message = explain(error, shelf.folder)
         if code == "out_of_memory":
             message = _say_what_fits(pipe, job, meter) or message
         if code == "internal_error":
@@ -75,6 +79,7 @@ def _make(
     output = (_stream if streamed else _run)(pipe, wish, lambda name: find(store, shelf, name), seed, steps)
     steps.tell("writing", DECODING + 0.05)
     (made,), (frames,) = output.provenance, output.videos()
+    warnings = [without_paths(each, shelf.folder) for each in output.warnings or ()]
     with shelf.new_result(job) as folder:
         applied = save_result(output, frames, folder, finish)
         write_pictures(folder, frames)
@@ -82,7 +87,7 @@ def _make(
             "seed": made.seed, "width": made.width, "height": made.height, "num_frames": len(frames),
             "fps": output.frame_rate, "seconds": round(len(frames) / output.frame_rate, 3),
             "num_inference_steps": made.num_inference_steps, "guidance_scale": made.guidance_scale,
-            "model": made.model, "fingerprint": made.fingerprint, "warnings": output.warnings or [],
+            "model": told(made).model, "fingerprint": made.fingerprint, "warnings": warnings,
             "applied": applied, "streamed": streamed, "memory": memory(),
             "interrupted": output.interrupted, "making_seconds": round(steps.seconds, 3),
             "bytes": sum(path.stat().st_size for path in folder.iterdir()),
@@ -183,8 +188,26 @@ def find(store: JobStore, shelf: Shelf, name: str) -> Path:
     return shelf.upload(name)
 
 
-def explain(error: Exception) -> tuple[str, str]:
-    """(code, what to say to people) of whatever ended a job."""
+def explain(error: Exception, folder: Path) -> tuple[str, str]:
+    """(code, what to say to people) of whatever ended a job.
+
+    Args:
+        folder: the studio's, which nobody is told of.
+    """
+    code, message = _explain(error)
+    return code, without_paths(message, folder)
+
+
+def without_paths(message: str, folder: Path) -> str:
+    """A message that names what lies in the studio's folder by its id, and the folder itself not at all."""
+    for place in {str(folder.resolve()), str(folder)}:
+        start = rf"(?<![\w./-]){re.escape(place)}"
+        message = re.sub(rf"{start}/\w+/\.?((?:upload|video)_[0-9a-f]{{32}})[^\s:;,'\"()]*", r"\1", message)
+        message = re.sub(rf"{start}(?![\w-])/?", "", message)
+    return message
+
+
+def _explain(error: Exception) -> tuple[str, str]:
     from ...data.video_io import VideoError
     from ..models.memory import is_out_of_memory
 

@@ -62,13 +62,13 @@ def taken(shared: Shared, path: str | None, request: gr.Request) -> str:
     Raises:
         gr.Error: it is too large or long, or no video or picture; the page says which.
     """
-    shared.owner(request)
+    owner = shared.owner(request)
     if not path:
         raise gr.Error("No file was given.", print_exception=False)
     with said():
         given = Path(path)
         try:
             with given.open("rb") as file:
-                return shared.studio.upload(file)
+                return shared.studio.upload(file, owner.name)
         finally:
             given.unlink(missing_ok=True)

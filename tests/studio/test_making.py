@@ -2,6 +2,8 @@
 
 import errno
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -147,13 +149,68 @@ def _full(*_):
     raise OSError(errno.ENOSPC, "No space left on device")
 
 
+def _killed(*_):
+    raise KeyboardInterrupt
+
+
+def test_a_result_on_the_shelf_is_complete_when_the_disk_was_full_for_a_moment(studio, pipe, monkeypatch):
+    store, shelf = studio
+    complete, calls = making.complete, []
+
+    def full_once(*given):
+        calls.append(given)
+        return _full() if len(calls) == 1 else complete(*given)
+
+    monkeypatch.setattr(making, "complete", full_once)
+    job = made(store, shelf, pipe, CAR)
+    assert (len(calls), job.status, job.result["seed"]) == (2, "completed", 7), job.error
+
+
+def test_an_old_result_is_not_taken_for_one_of_a_new_attempt(studio, pipe):
+    store, shelf = studio
+    job = store.add("generate", CAR | {"width": 33})
+    shelf.result(job.id).mkdir()
+    shelf.write_about(shelf.result(job.id), job, {"seed": 1})
+    make(store, shelf, pipe, claim(store, "w"))
+    assert store.get(job.id).status == "failed"
+
+
+def test_people_are_told_ids_and_no_paths(studio, pipe):
+    store, shelf = studio
+    upload, folder = "upload_" + 32 * "a", shelf.folder
+    (folder / "uploads" / upload).mkdir()
+    (folder / "uploads" / upload / "video.mp4").write_bytes(b"none")
+    failed = made(store, shelf, pipe, {"task": "remix", "video": upload})
+    assert upload in failed.error and "/" not in failed.error, failed.error
+    video = "video_" + 32 * "b"
+    told = {
+        f"{folder}/results/{video}/video.mp4: no frame": f"{video}: no frame",
+        f"'{folder}/results/.{video}.12/video.mp4' and {folder}/uploads/{upload}/a.png": f"'{video}' and {upload}",
+        f"no room in {folder}": "no room in ",
+        f"{folder}/studio.db: locked": "studio.db: locked",
+        f"{folder}-2/x and /elsewhere{folder}": f"{folder}-2/x and /elsewhere{folder}",
+    }
+    assert {message: making.without_paths(message, folder) for message in told} == told
+    assert made(store, shelf, pipe, CAR).result["model"] == Path(pipe.config._name_or_path).name
+
+
+def test_what_is_given_to_the_page_belongs_to_who_gave_it(tmp_path):
+    from kinema.studio.ui.choosing import taken
+
+    given, got = tmp_path / "a.png", []
+    given.write_bytes(b"picture")
+    studio = SimpleNamespace(upload=lambda file, owner="": got.append(owner))
+    taken(SimpleNamespace(studio=studio, owner=lambda request: SimpleNamespace(name="ann")), str(given), None)
+    assert got == ["ann"] and not given.exists()
+
+
 def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe, monkeypatch):
     store, shelf = studio
-    monkeypatch.setattr(making, "complete", _full)  # the kill
+    monkeypatch.setattr(making, "complete", _killed)
     job = store.add("generate", CAR)
     taken = claim(store, "w")
-    monkeypatch.setattr(making, "fail", lambda *_: None)
-    make(store, shelf, pipe, taken)
+    with pytest.raises(KeyboardInterrupt):
+        make(store, shelf, pipe, taken)
     monkeypatch.undo()
     assert store.get(job.id).status == "in_progress"
     recover(store, shelf, taken)
