@@ -218,7 +218,7 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
                 if way == BOX:
                     given["boxes"] = {0.0: box_of(*(float(side or 0) for side in (left, top, right, bottom)))}
                 else:
-                    given["mask"] = shared.studio.upload(mask_file(mask))
+                    given["mask"] = shared.studio.upload(mask_file(mask), shared.owner(request).name)
             values = editing.values_of(name, model, source, given) | smaller
         parent = source.id if source.id.startswith("video_") else None
         return shared.submit(values, request, parent=parent).id
