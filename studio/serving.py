@@ -11,7 +11,7 @@ import logging
 import os
 import secrets
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
@@ -172,7 +172,7 @@ def open_studio(serving: Serving) -> Iterator[Served]:
         studio = Studio(store, shelf, model, serving.limits, serving.prompt_filter)
         ending.callback(studio.close)
         workers, boards = _workers(serving, store, shelf), Boards(studio)
-        services: list[Any] = [workers, boards, Cleaner(studio, serving.budget)]
+        services: list[Any] = [workers, boards, Cleaner(studio, serving.budget, boards.media)]
         if serving.webhooks:
             services.append(Webhooks(store, serving.webhooks, serving.webhook_secret))
         access = Access(serving.keys, serving.per_minute, _secret(folder))
@@ -219,10 +219,11 @@ class Cleaner:
     Args:
         studio: whose results.
         budget: bytes.
+        kept: ids of what is never cleaned away.
     """
 
-    def __init__(self, studio: Studio, budget: int) -> None:
-        self.studio, self.budget, self._ended = studio, budget, threading.Event()
+    def __init__(self, studio: Studio, budget: int, kept: Callable[[], Collection[str]] = tuple) -> None:
+        self.studio, self.budget, self.kept, self._ended = studio, budget, kept, threading.Event()
         self._thread = threading.Thread(target=self._clean, name="cleaner", daemon=True)
 
     def start(self) -> None:
@@ -238,7 +239,7 @@ class Cleaner:
         store, shelf = self.studio.store, self.studio.shelf
         while True:
             try:
-                for job in clean(store, shelf, self.budget):
+                for job in clean(store, shelf, self.budget, kept=self.kept()):
                     logger.warning("the files of %s were deleted to make room (it was not starred)", job.id)
                 clean_uploads(store, shelf)
             except Exception:  # a full disk, say: the next round may go better

@@ -63,12 +63,13 @@ def own(store: JobStore, job: Job) -> Job:
 
 
 def complete(store: JobStore, job: Job, result: Mapping[str, Any]) -> Job:
-    """Its result lies in its folder.
+    """Its result lies in its folder. It is cancelled if that was said meanwhile; `clean` removes the folder then.
 
     Raises:
         LostJobError: as above.
     """
-    return _end(store, job, "completed", result=json.dumps(result), progress=1.0, used_at=time.time())
+    done = {"result": json.dumps(result), "progress": 1.0, "used_at": time.time()}
+    return _end(store, job, "completed", **done)
 
 
 def fail(store: JobStore, job: Job, code: str, message: str) -> Job:
@@ -126,7 +127,8 @@ def making(store: JobStore) -> list[Job]:
 
 def _end(store: JobStore, job: Job, status: Status, **values: Any) -> Job:
     with store.change() as db:
-        _check_own(db, job)
+        if _check_own(db, job).stop == "discard" and status == "completed":
+            status, values = "cancelled", {}
         return put(db, job.id, status=status, finished_at=time.time(), stage="", seconds_left=None, **values)
 
 

@@ -229,19 +229,19 @@ class JobStore:
         with self.change() as db:
             db.execute("UPDATE jobs SET used_at = ? WHERE id = ?", (time.time(), job_id))
 
-    def mark_cleaned(self, job_id: str) -> Job:
-        """Its files are deleted to make room."""
+    def mark_cleaned(self, job_id: str) -> bool:
+        """Its files are deleted to make room; False: they stay, it is starred or one in the queue needs it."""
+        needed = "SELECT 1 FROM jobs WHERE status IN ('queued', 'in_progress') AND INSTR(request, ?)"
         with self.change() as db:
-            return put(db, job_id, cleaned=1)
+            if one(db, job_id).starred or db.execute(needed, (job_id,)).fetchone() is not None:
+                return False
+            return put(db, job_id, cleaned=1).cleaned
 
     def delete(self, job_id: str) -> Job:
-        """Hide a job, and stop it if it has not ended. `undelete` brings it back until it is purged.
-
-        Its idempotency key is free again: who asks anew wants a video, not one that is gone.
-        """
+        """Hide a job, and stop it if it has not ended. `undelete` brings it back until it is purged."""
         with self.change() as db:
             _stop(db, job_id, "discard")
-            db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
+            db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))  # who asks again wants a video
             return put(db, job_id, deleted_at=time.time())
 
     def undelete(self, job_id: str) -> Job:
@@ -249,17 +249,21 @@ class JobStore:
         with self.change() as db:
             return put(db, job_id, deleted_at=None)
 
-    def purge(self, job_id: str) -> None:
-        """Forget a job for ever; its files are the caller's.
+    def purge(self, job_id: str, deleted_before: float | None = None) -> bool:
+        """Forget a job for ever; its files are the caller's. False: it was not deleted before a given time.
 
         Raises:
             JobError: it is being made.
         """
         with self.change() as db:
-            if one(db, job_id).status == "in_progress":
+            job = one(db, job_id)
+            if deleted_before is not None and (job.deleted_at is None or job.deleted_at >= deleted_before):
+                return False
+            if job.status == "in_progress":
                 raise JobError(f"{job_id} is being made; stop it first")
             db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            return True
 
     def retry(self, job_id: str) -> Job:
         """Put a job that failed or was cancelled back at the end of the queue.

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from kinema.studio.jobs import upkeep
 from kinema.studio.jobs.claims import claim, complete
 from kinema.studio.jobs.job import NoJobError
 from kinema.studio.jobs.shelf import Shelf
@@ -71,6 +72,55 @@ def test_what_was_deleted_can_be_brought_back_for_a_while(studio):
     clean(store, shelf, 10**9, now=deleted.deleted_at + UNDO_SECONDS + 1)
     with pytest.raises(NoJobError):
         store.undelete(job.id)
+    assert not shelf.result(job.id).exists()
+
+
+def test_what_others_are_made_from_stays(studio):
+    store, shelf = studio
+    source, board, other = (made(store, shelf) for _ in range(3))
+    job = store.add("extend", {"video": source.id, "seconds": 1.0})
+    assert [job.id for job in room(store, shelf, 0, {board.id}).doomed] == [other.id]
+    assert [job.id for job in clean(store, shelf, 0, kept={board.id})] == [other.id]
+    store.stop(job.id)
+    assert [job.id for job in clean(store, shelf, 0)] == [source.id, board.id]
+
+
+def test_what_somebody_wants_at_the_last_moment_stays(studio, monkeypatch):
+    store, shelf = studio
+    starred, source, doomed, back = (made(store, shelf) for _ in range(4))
+    deleted = store.delete(back.id)
+
+    def a_little_later(*args):
+        found = room(*args)
+        store.star(starred.id)
+        store.add("extend", {"video": source.id, "seconds": 1.0})
+        return found
+
+    purge = store.purge
+
+    def purge_later(job_id, **given):
+        store.undelete(job_id)
+        return purge(job_id, **given)
+
+    monkeypatch.setattr(upkeep, "room", a_little_later)
+    monkeypatch.setattr(store, "purge", purge_later)
+    store.star(back.id)
+    gone = clean(store, shelf, 0, now=deleted.deleted_at + UNDO_SECONDS + 1)
+    assert [job.id for job in gone] == [doomed.id]
+    for job in (starred, source, back):
+        assert shelf.content(job.id).is_file() and not store.get(job.id).cleaned
+
+
+def test_what_was_cancelled_while_it_was_written_is_not_kept(studio):
+    store, shelf = studio
+    job = store.add("generate", {"prompt": "a red car"})
+    taken = claim(store, "w")
+    with shelf.new_result(taken) as folder:
+        (folder / "video.mp4").write_bytes(b"x")
+    store.stop(job.id)
+    ended = complete(store, taken, {"seed": 7})
+    assert (ended.status, ended.result) == ("cancelled", {})
+    clean(store, shelf, 10**9)
     assert not shelf.result(job.id).exists()
 
 
