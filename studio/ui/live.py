@@ -180,7 +180,8 @@ def live(
         value: what `draw` is called with, until a handler changes it.
     """
 
-    def look(asked: dict[str, Any], request: gr.Request) -> dict[str, Any]:
+    def look(asked: Any, request: gr.Request) -> dict[str, Any]:
+        asked = asked if isinstance(asked, dict) else {}  # anybody can send anything
         try:
             owner = shared.owner(request)
         except gr.Error:
@@ -189,9 +190,9 @@ def live(
                 "said": "Your session has ended.", "again": LATER,
             }  # fmt: skip
         else:
-            seen = draw(shared, owner, asked or {})
+            seen = draw(shared, owner, asked)
         mark = hashlib.blake2b(seen["html"].encode(), digest_size=8).hexdigest()
-        if (asked or {}).get("mark") == mark:
+        if asked.get("mark") == mark:
             return {name: each for name, each in seen.items() if name != "html"}
         return {**seen, "mark": mark}
 

@@ -204,6 +204,16 @@ def test_what_is_given_to_the_page_belongs_to_who_gave_it(tmp_path):
     assert got == ["ann"] and not given.exists()
 
 
+def test_a_part_of_the_page_can_be_asked_with_anything(monkeypatch):
+    from kinema.studio.ui import live
+
+    monkeypatch.setattr(live.gr, "HTML", lambda *given, **more: SimpleNamespace(**more))
+    shared, asked = SimpleNamespace(owner=lambda request: None), []
+    part = live.live(shared, lambda shared, owner, given: asked.append(given) or {"html": ""}, elem_id="a")
+    (look,) = part.server_functions
+    assert [look(each, None)["html"] for each in ([1], "x", None)] == ["", "", ""] and asked == [{}, {}, {}]
+
+
 def test_a_result_that_was_finished_before_its_worker_died_is_kept(studio, pipe, monkeypatch):
     store, shelf = studio
     monkeypatch.setattr(making, "complete", _killed)
