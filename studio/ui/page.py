@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from ..serving import Served
 from .captions import build_captions
+from .closed import close_downloads
 from .create import build_create
 from .edit import build_edit
 from .library import build_library
@@ -19,6 +20,7 @@ def build_page(served: Served) -> "gr.Blocks":
     """All screens over one studio."""
     import gradio as gr
 
+    close_downloads()
     with gr.Blocks(title="Kinema", delete_cache=(3600, 24 * 3600), analytics_enabled=False) as page:
         gr.Markdown("# Kinema")
         followed = gr.BrowserState("", storage_key="kinema-followed", secret="kinema")
