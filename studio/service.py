@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import math
 import os
 import secrets
 import shutil
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from ..captioner.engine.commits import CaptionError
 from ..captioner.ingest.probing import Prober
 from .jobs.job import Job, JobError, NoJobError
 from .jobs.shelf import Shelf
@@ -33,7 +35,7 @@ class Limits:
         waiting: jobs in the queue.
         waiting_each: of them of one API key.
         upload_bytes, upload_seconds, upload_pixels: of a given file; pixels of a frame.
-        video_seconds: of what is made.
+        video_seconds, video_pixels: of what is made; pixels of all its frames.
     """
 
     waiting: int = 200
@@ -42,6 +44,7 @@ class Limits:
     upload_seconds: float = 120.0
     upload_pixels: int = 4096 * 2304
     video_seconds: float = 600.0
+    video_pixels: int = 1920 * 1088 * 2400
 
 
 class Studio:
@@ -106,6 +109,7 @@ class Studio:
             raise JobError(
                 f"{length:g} seconds are asked for, and at most {self.limits.video_seconds:g} are made here"
             )
+        self._check_pixels(wish, length)
         for text in (wish.prompt, wish.negative_prompt, *(card.text for card in wish.storyboard or ())):
             if text and (reason := self.prompt_filter(text)):
                 raise JobError(f"this prompt is refused here: {reason}", "refused")
@@ -119,6 +123,16 @@ class Studio:
                 self.shelf.content(name)
             else:
                 self.shelf.upload(name)
+
+    def _check_pixels(self, wish: Wish, seconds: float) -> None:
+        width, height = self.model.size(wish)
+        frames = wish.num_frames or math.ceil(seconds * (wish.fps or self.model.fps))
+        if width * height * frames > self.limits.video_pixels:
+            most = self.limits.video_pixels // (width * height)
+            raise JobError(
+                f"{frames} frames of {width} x {height} pixels are asked for, and at most {most} of this size "
+                f"are made here ({self.limits.video_pixels:.3g} pixels in all)"
+            )
 
     def upload(self, file: BinaryIO, owner: str = "") -> str:
         """Take a picture or video in, under a name of ours. One that is here already is not kept twice.
@@ -159,10 +173,13 @@ class Studio:
 
     def _look(self, path: Path) -> str:
         """The suffix of a video, by what is in it."""
-        with self._probing:
-            found = self._prober.probe(path)
-        if found.get("reason"):
-            raise JobError(f"the file cannot be used: {found['reason']}", "input_not_usable")
+        try:
+            with self._probing:
+                found = self._prober.probe(path)
+        except CaptionError:
+            found = {"unreached": True}
+        if why := found.get("reason") or (found.get("unreached") and "it could not be looked at in time"):
+            raise JobError(f"the file cannot be used: {why}", "input_not_usable")
         pixels = found["width"] * found["height"]
         if pixels > self.limits.upload_pixels:
             raise JobError(

@@ -72,3 +72,4 @@ def test_all_codes_and_limits_are_told():
                  f"{limits.upload_bytes / 1e6:g} MB, {limits.upload_seconds:g} s, 4096 x 2304"):  # fmt: skip
         assert told in TEXT
     assert limits.upload_pixels == 4096 * 2304
+    assert "1920 x 1088 in 2400 frames" in TEXT and limits.video_pixels == 1920 * 1088 * 2400

@@ -97,6 +97,7 @@ def test_storyboards_come_as_the_client_writes_them_as_json_and_with_pictures(se
         ({"content": b'{"prompt": "a", "storyboard": {"a": 1}}'}, 400, "invalid_request", "storyboard"),
         ({"content": b'{"prompt": "a", "storyboard": "{"}'}, 400, "invalid_request", "storyboard"),
         ({"content": b'{"prompt": "a", "size": "1e9x1"}'}, 400, "invalid_request", "size"),
+        ({"content": b'{"prompt": "a", "size": "4096x4096", "seconds": 600}'}, 400, "invalid_request", None),
         ({"content": b'{"prompt": "a", "video": "x"}'}, 400, "unknown_parameter", None),
         ({"content": b'{"prompt": "a", "videotape": "x"}'}, 400, "unknown_parameter", None),
         ({"content": b'{"prompt": "a", "input_reference": "/etc/passwd"}'}, 400, "invalid_request",
