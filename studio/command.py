@@ -5,7 +5,7 @@ import os
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .options import add_finish_options, add_improve_options, finish_of
 
@@ -142,7 +142,7 @@ def read_filter(name: str | None) -> "Filter":
     if name is None:
         return lambda text: None
     try:
-        found = pkgutil.resolve_name(name)
+        found: Any = pkgutil.resolve_name(name)
     except (ImportError, AttributeError, ValueError) as error:
         raise ServeError(
             f"--prompt-filter {name}: {error}; write MODULE:FUNCTION of a module on PYTHONPATH"

@@ -138,7 +138,8 @@ class Shelf:
         """
         scale = max(1, PREVIEW_SIDE // max(frames.shape[1:3]))
         size = frames.shape[2] * scale, frames.shape[1] * scale
-        shown = np.stack([Image.fromarray(frame).resize(size, Image.Resampling.BICUBIC) for frame in frames])
+        way = Image.Resampling.BICUBIC
+        shown = np.stack([np.asarray(Image.fromarray(frame).resize(size, way)) for frame in frames])
         draw(shown)
         pictures = [Image.fromarray(frame) for frame in shown]
         with atomic_path(self.preview(job_id)) as path:
