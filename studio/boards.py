@@ -190,17 +190,21 @@ class Boards:
         """Mark the uploads that storyboards need as used: see `clean_uploads`."""
         for name in self.media():
             if name.startswith("upload_"):
-                with contextlib.suppress(FileNotFoundError):
+                with contextlib.suppress(OSError):
                     os.utime(self.studio.shelf.folder / "uploads" / name)
 
     def _advance(self, board_id: str) -> None:
         """Take the next step of what is being made, if there is one to take."""
         try:
+            board = self._boards.get(board_id)
+            if board is None or board.run is None:
+                return
+            parts = self._parts(board)  # takes a while: nobody waits for it at the lock
             with self._lock:
-                board = self._boards.get(board_id)
-                if board is None or board.run is None:
-                    return
-                if (after := self._stepped(board)) is not board:
+                now = self._boards.get(board_id)
+                if now is None or (now.run, now.spans, now.video) != (board.run, board.spans, board.video):
+                    return  # the next round looks at it as it is then
+                if (after := self._stepped(now, *parts)) is not now:
                     self._put(after)
         except QueueFullError:
             return  # there will be room
@@ -210,13 +214,13 @@ class Boards:
             logger.exception("%s cannot go on", board_id)
             self._fail(board_id, "Something nobody expected went wrong; the server's log has it.")
 
-    def _stepped(self, board: Board) -> Board:
+    def _stepped(self, board: Board, before: str | None, after: str | None) -> Board:
         run = board.run
         assert run is not None
         if run.values is None:
             if run.card >= len(board.cards):  # it was taken away meanwhile
                 return board.model_copy(update={"run": None})
-            return self._prepared(board)
+            return self._prepared(board, before, after)
         if run.job is None:
             job = self.studio.submit(
                 run.values, owner=board.owner, sees=lambda job: job.owner == board.owner,
@@ -236,8 +240,8 @@ class Boards:
             return board.model_copy(update={"run": None, "problem": f"It was stopped early. {STILL}"})
         return board
 
-    def _prepared(self, board: Board) -> Board:
-        """The run with the values of its job, and given parts cut out of the video that is there."""
+    def _prepared(self, board: Board, before: str | None, after: str | None) -> Board:
+        """The run with the values of its job, made from the `_parts` around it."""
         run = board.run
         assert run is not None
         if run.at_once:
@@ -246,22 +250,27 @@ class Boards:
             return board.model_copy(update={"run": ready, "jobs": board.jobs + 1})
         if told := problems(board, self.studio.model, self.studio.limits.video_seconds):
             raise JobError(" ".join(told).rstrip("."))
-        ends = [0, *accumulate(span.frames for span in board.spans)]
-        head, whole = ends[run.card], ends[-1]
-        tail = whole - ends[run.card + 1] if run.alone and run.card < len(board.spans) else 0
+        ready = run.model_copy(
+            update={
+                "values": wish_of_card(board, run.card, before, after),
+                "spans": (span_of(board, run.card),),
+                "frames": _frames_around(board, run)[:2],
+            }
+        )
+        return board.model_copy(update={"run": ready, "jobs": board.jobs + 1})
+
+    def _parts(self, board: Board) -> tuple[str | None, str | None]:
+        """Ids of what is before and after the card that is to be made, cut out of the video that is there."""
+        run = board.run
+        if run is None or run.values is not None or run.at_once or run.card >= len(board.cards):
+            return None, None
+        head, tail, whole = _frames_around(board, run)
         before = after = None
         if head:
             before = board.video if head == whole else self._cut(board, 0, head)
         if tail:
             after = self._cut(board, whole - tail, whole)
-        ready = run.model_copy(
-            update={
-                "values": wish_of_card(board, run.card, before, after),
-                "spans": (span_of(board, run.card),),
-                "frames": (head, tail),
-            }
-        )
-        return board.model_copy(update={"run": ready, "jobs": board.jobs + 1})
+        return before, after
 
     def _cut(self, board: Board, start: int, stop: int) -> str:
         """The id of some frames of a storyboard's video, as a file of their own."""
@@ -289,6 +298,13 @@ class Boards:
                 self._put(board)
             except OSError:
                 logger.exception("%s cannot be written", board_id)
+
+
+def _frames_around(board: Board, run: Run) -> tuple[int, int, int]:
+    """Frames of a storyboard's video that are before and after what is to be made, and all of them."""
+    ends = [0, *accumulate(span.frames for span in board.spans)]
+    tail = ends[-1] - ends[run.card + 1] if run.alone and run.card < len(board.spans) else 0
+    return ends[run.card], tail, ends[-1]
 
 
 def _read(path: Path) -> Board | None:

@@ -234,6 +234,37 @@ def test_a_full_disk_stops_one_storyboard_and_not_their_thread(boards, pipe, mon
     boards.stop()
 
 
+def test_a_page_changes_or_stops_a_storyboard_while_a_part_is_cut(boards, pipe, monkeypatch):
+    board = board_of(boards)
+    boards.make(board.id, "", 0)
+    board = advance(boards, board, pipe)
+    cut, todo = boards._cut, []
+
+    def cut_slowly(*args):
+        page = threading.Thread(target=todo.pop(), daemon=True)
+        page.start()
+        page.join(20)
+        assert not page.is_alive()
+        return cut(*args)
+
+    monkeypatch.setattr(boards, "_cut", cut_slowly)
+
+    def rename():
+        boards.change(board.id, "", lambda b: b.model_copy(update={"name": "another"}))
+
+    todo.append(rename)
+    boards.make(board.id, "", 1)
+    boards._advance(board.id)
+    now = boards.get(board.id, "")
+    assert now.name == "another" and now.run.values["video"].startswith("upload_") and now.problem == ""
+    boards.stop_making(board.id, "")
+
+    todo.append(lambda: boards.stop_making(board.id, ""))
+    boards.make(board.id, "", 1)
+    boards._advance(board.id)
+    assert boards.get(board.id, "").run is None and "stopped" in boards.get(board.id, "").problem
+
+
 def test_a_storyboard_is_its_owners_and_says_what_is_wrong(boards):
     board = boards.new("one")
     assert boards.of("two") == [] and boards.of(None) == [board]
