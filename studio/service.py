@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from ..captioner.engine.commits import CaptionError
 from ..captioner.ingest.probing import Prober
-from .jobs.job import Job, JobError, NoJobError
+from .jobs.job import Job, JobError, NoJobError, QueueFullError
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
 from .jobs.wish import Wish, read_wish
@@ -24,6 +24,7 @@ from .models.model import Model
 
 SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
 USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough
+TO_COME = f"upload_{32 * '0'}"  # the id, in a wish that is only foreseen, of a file that is not taken in yet
 Filter = Callable[[str], str | None]  # a text to the reason why it is refused; None: it is not
 
 
@@ -87,6 +88,22 @@ class Studio:
             idempotency_key=idempotency_key,
         )  # fmt: skip
 
+    def foresee(
+        self, values: Mapping[str, Any], *, owner: str = "", sees: Callable[[Job], bool] = lambda job: True,
+        idempotency_key: str | None = None,
+    ) -> None:  # fmt: skip
+        """Raise what `submit` would, before the files are taken in that `TO_COME` stands for in the values."""
+        self._check(read_wish(values), sees, TO_COME)
+        if idempotency_key is not None:
+            sql = "SELECT 1 FROM idempotency WHERE owner = ? AND key = ?"
+            if self.store.db.execute(sql, (owner, idempotency_key)).fetchone():
+                return  # it is answered with a job that is there
+        waiting = [job.owner for job in self.store.waiting() if job.status == "queued"]
+        each = self.limits.waiting_each if owner else None
+        for count, most in ((len(waiting), self.limits.waiting), (waiting.count(owner), each)):
+            if most is not None and count >= most:
+                raise QueueFullError(count, self.store.seconds_a_job())
+
     def edit(self, job_id: str, values: Mapping[str, Any], sees: Callable[[Job], bool] = lambda job: True) -> Job:
         """Give a waiting job another wish.
 
@@ -102,7 +119,7 @@ class Studio:
         request = wish.model_dump(mode="json", exclude_defaults=True)
         return self.store.edit(job_id, request, task=wish.task, parent=parent)
 
-    def _check(self, wish: Wish, sees: Callable[[Job], bool]) -> None:
+    def _check(self, wish: Wish, sees: Callable[[Job], bool], to_come: str | None = None) -> None:
         self.model.check(wish)
         length = self.model.seconds(wish)
         if length > self.limits.video_seconds:
@@ -114,6 +131,8 @@ class Studio:
             if text and (reason := self.prompt_filter(text)):
                 raise JobError(f"this prompt is refused here: {reason}", "refused")
         for name in wish.media():
+            if name == to_come:
+                continue
             if name.startswith("video_"):
                 job = self.store.get(name)
                 if not sees(job):

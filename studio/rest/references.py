@@ -4,23 +4,35 @@ import asyncio
 import base64
 import io
 import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.datastructures import UploadFile
 
 from ...data.fetch import FetchError, fetch
 from ..jobs.job import JobError
-from ..service import Studio
+from ..service import TO_COME, Studio
 from .bodies import Body
 
 DATA = "data:"
 FETCH_SECONDS = 60.0  # for a file of an address; its asker waits meanwhile
+# Threads of their own, so that slow addresses and large files let no other call wait.
+FETCHING, TAKING = ThreadPoolExecutor(8, "kinema-fetch"), ThreadPoolExecutor(4, "kinema-take")
 ID = re.compile(r"(?:upload|video)_[0-9a-f]{32}")
 CARD_PICTURE = re.compile(r"storyboard\[(\d{1,4})\]\[image\]")  # a file in a form
 
 
-async def reference(studio: Studio, body: Body, name: str, owner: str, *, needed: bool = False) -> str | None:
+async def reference(
+    studio: Studio | None, body: Body, name: str, owner: str, *, needed: bool = False
+) -> str | None:
     """The id of what a field gives; None: it gives nothing.
+
+    Args:
+        studio: that takes it in; None: nothing is taken in, and what would be has the id `TO_COME`.
+        body, name: and its field.
+        owner: who gives it.
+        needed: whether there must be something.
 
     Raises:
         JobError: it is needed and not there, cannot be used, or its address may not be asked.
@@ -33,8 +45,12 @@ async def reference(studio: Studio, body: Body, name: str, owner: str, *, needed
     return found
 
 
-async def card_pictures(studio: Studio, body: Body, values: dict[str, Any], owner: str) -> dict[str, Any]:
+async def card_pictures(studio: Studio | None, body: Body, values: dict[str, Any], owner: str) -> dict[str, Any]:
     """The storyboard of a wish, whatever its pictures are given by replaced by their ids; {}: there is none.
+
+    Args:
+        studio, body, owner: see `reference`.
+        values: of the wish.
 
     Raises:
         JobError: one of them cannot be used, or belongs to no card.
@@ -53,9 +69,9 @@ async def card_pictures(studio: Studio, body: Body, values: dict[str, Any], owne
     return {"storyboard": taken} if taken else {}
 
 
-async def _taken(studio: Studio, name: str, given: Any, owner: str) -> str | None:
+async def _taken(studio: Studio | None, name: str, given: Any, owner: str) -> str | None:
     if isinstance(given, UploadFile):
-        return await asyncio.to_thread(studio.upload, given.file, owner)
+        return await _in(TAKING, studio and studio.upload, given.file, owner)
     if isinstance(given, dict):
         given = given.get("id") or given.get("file_id") or given.get("image_url")
     if not given:
@@ -63,12 +79,16 @@ async def _taken(studio: Studio, name: str, given: Any, owner: str) -> str | Non
     if not isinstance(given, str):
         raise JobError(f"{name}: a file, an id or an address is needed, not {given!r:.80}")
     if given.startswith(DATA):
-        return await asyncio.to_thread(_of_data, studio, name, given, owner)
+        return await _in(TAKING, studio and _of_data, studio, name, given, owner)
     if given.startswith(("http://", "https://")):
-        return await asyncio.to_thread(_of_address, studio, name, given, owner)
+        return await _in(FETCHING, studio and _of_address, studio, name, given, owner)
     if not ID.fullmatch(given):
         raise JobError(f"{name}: {given!r:.80} is neither an id nor an address")
     return given
+
+
+async def _in(pool: ThreadPoolExecutor, take: Callable[..., str] | None, *given: Any) -> str:
+    return TO_COME if take is None else await asyncio.get_running_loop().run_in_executor(pool, take, *given)
 
 
 def _of_data(studio: Studio, name: str, given: str, owner: str) -> str:

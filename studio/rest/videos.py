@@ -40,6 +40,10 @@ async def _submit(
     """
     asker.may_ask()
     async with open_body(request) as body:
+        foreseen = await _values(studio, body, asker, task, video, keep=False)
+        await asyncio.to_thread(
+            studio.foresee, foreseen, owner=asker.name, sees=asker.sees, idempotency_key=key
+        )  # so that a refused request leaves no files
         values = await _values(studio, body, asker, task, video)
     source = values.get("video", "")
     job = await asyncio.to_thread(
@@ -49,15 +53,18 @@ async def _submit(
     return _answer(studio, job)
 
 
-async def _values(studio: Studio, body: Body, asker: Owner, task: str, video: str | None) -> dict[str, Any]:
-    """The values of a wish, what was given for it taken in."""
+async def _values(
+    studio: Studio, body: Body, asker: Owner, task: str, video: str | None, keep: bool = True
+) -> dict[str, Any]:
+    """The values of a wish, what was given for it taken in if it is to be kept."""
+    taker = studio if keep else None
     named = "input_reference" if task == "generate" else "video" if video is None else None
     values = wish_values(body, studio.model, task, named)
     if task == "generate":
-        picture = await reference(studio, body, "input_reference", asker.name)
-        pictures = await card_pictures(studio, body, values, asker.name)
+        picture = await reference(taker, body, "input_reference", asker.name)
+        pictures = await card_pictures(taker, body, values, asker.name)
         return values | pictures | ({} if picture is None else {"image": picture})
-    video = video or await reference(studio, body, "video", asker.name, needed=True)
+    video = video or await reference(taker, body, "video", asker.name, needed=True)
     return values | {"task": task, "video": video}
 
 

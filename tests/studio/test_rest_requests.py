@@ -4,14 +4,18 @@ import errno
 import io
 import json
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
 import pytest
 from PIL import Image
 
+from kinema.data.fetch import FetchError
 from kinema.studio import service
+from kinema.studio.rest import references
 from kinema.studio.rest.access import Access
 from kinema.studio.service import Limits
 
@@ -196,3 +200,67 @@ def test_an_error_that_nobody_expected_is_in_the_log_by_its_id(server, monkeypat
     while request_id not in caplog.text:
         assert time.monotonic() < end
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "code"),
+    [
+        ({"fps": "-1"}, "invalid_request"),
+        ({"size": "4096x4096", "seconds": "600"}, "invalid_request"),
+        ({"storyboard[0][at]": "0", "storyboard[0][text]": "a", "storyboard[0][image]": "x"}, "invalid_request"),
+    ],
+)
+def test_a_refused_request_keeps_no_files(server, values, code):
+    url, studio = server
+    before = uploads(studio)
+    files = {"input_reference": ("a", picture("green"))}
+    answer = httpx.post(f"{url}/v1/videos", data={"prompt": CAR} | values, files=files)
+    assert answer.status_code == 400 and answer.json()["error"]["code"] == code
+    path = f"{url}/v1/videos/edits"
+    answer = httpx.post(path, data={"strength": "7"}, files={"video": ("a", picture("green"))})
+    assert answer.status_code == 400 and "strength" in answer.json()["error"]["message"]
+    assert uploads(studio) == before
+
+
+def test_a_full_queue_keeps_no_files_but_answers_what_was_asked_before(tmp_path, tiny_model):
+    with served(tmp_path / "s", tiny_model, limits=Limits(waiting=1)) as (url, studio):
+
+        def ask(key, color):
+            return httpx.post(
+                f"{url}/v1/videos", data={"prompt": CAR}, files={"input_reference": ("a", picture(color))},
+                headers={"Idempotency-Key": key},
+            )  # fmt: skip
+
+        first = ask("k", "red")
+        full = ask("other", "blue")
+        assert full.status_code == 429 and int(full.headers["retry-after"]) > 0
+        assert ask("k", "red").json()["id"] == first.json()["id"] and len(uploads(studio)) == 1
+
+
+def test_slow_addresses_let_no_other_call_wait(server, monkeypatch):
+    url, _ = server
+    end = threading.Event()
+
+    def slow(*_, **__):
+        end.wait(30)
+        raise FetchError("it was slow", "unreachable")
+
+    def ask(reference):
+        return httpx.post(f"{url}/v1/videos", json={"prompt": CAR} | reference, timeout=20)
+
+    monkeypatch.setattr(references, "fetch", slow)
+    with ThreadPoolExecutor(40) as pool:
+        reference = {"input_reference": "http://example.com/a.png"}
+        asked = [pool.submit(ask, reference) for _ in range(40)]
+        time.sleep(1)
+        try:
+            made = httpx.post(
+                f"{url}/v1/videos",
+                data={"prompt": CAR},
+                files={"input_reference": ("a", picture("red"))},
+                timeout=9,
+            )
+            assert httpx.post(f"{url}/v1/videos/{made.json()['id']}/cancel", timeout=9).status_code == 200
+        finally:
+            end.set()
+        assert {answer.result().status_code for answer in asked} == {400}
