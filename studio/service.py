@@ -192,6 +192,7 @@ class Studio:
 
     def _look(self, path: Path) -> str:
         """The suffix of a video, by what is in it."""
+        found: dict[str, Any]
         try:
             with self._probing:
                 found = self._prober.probe(path)

@@ -207,7 +207,7 @@ class _Disk:
     def room(self) -> Room:
         with self._lock:
             if time.monotonic() - self._at >= LOOK_AT_DISK:
-                studio = self.shared.studio
-                self._seen = room(studio.store, studio.shelf, self.shared.served.serving.budget)
+                studio, served = self.shared.studio, self.shared.served
+                self._seen = room(studio.store, studio.shelf, served.serving.budget, served.boards.media())
                 self._at = time.monotonic()
             return self._seen
