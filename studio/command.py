@@ -5,7 +5,7 @@ import os
 import pkgutil
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from .options import add_finish_options, add_improve_options, finish_of
 
@@ -149,7 +149,7 @@ def read_filter(name: str | None) -> "Filter":
         ) from None
     if not callable(found):
         raise ServeError(f"--prompt-filter {name} is no function")
-    return found
+    return cast("Filter", found)
 
 
 def read_bytes(text: str) -> int:

@@ -1,6 +1,6 @@
 """Gradio downloads any address that a client names as a file, or passes it on; here it does neither."""
 
-from typing import NoReturn
+from typing import Any, NoReturn
 
 REFUSED = "a file is given by uploading it, not by an address"
 
@@ -25,8 +25,8 @@ def close_downloads() -> None:
         "async_ssrf_protected_get": refuse_async, "async_ssrf_protected_download": refuse_async,
         "ssrf_protected_download": refuse, "save_url_to_cache": refuse, "unsafe_download": refuse,
     }  # fmt: skip
-    for name, instead in closed.items():
-        getattr(processing_utils, name)  # of a Gradio that calls it otherwise nothing would be closed
-        setattr(processing_utils, name, instead)
-    routes.secure_url_stream_response  # noqa: B018  # of GET /gradio_api/file=http://...
-    routes.secure_url_stream_response = refuse_route
+    places: list[tuple[Any, str, Any]] = [(processing_utils, name, instead) for name, instead in closed.items()]
+    places.append((routes, "secure_url_stream_response", refuse_route))  # of GET /gradio_api/file=http://...
+    for module, name, instead in places:
+        getattr(module, name)  # of a Gradio that calls it otherwise nothing would be closed
+        setattr(module, name, instead)
