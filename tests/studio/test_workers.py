@@ -128,6 +128,9 @@ worker.main()
 
 def test_what_libraries_print_is_no_word_of_the_worker(tmp_path):
     words = [sys.executable, "-c", LOADING, str(tmp_path), "--name", "w"]
-    ended = subprocess.run(words, capture_output=True, text=True, stdin=subprocess.PIPE, timeout=100)
+    here, there = os.pipe()  # held open: a worker ends with its server
+    ended = subprocess.run(words, capture_output=True, text=True, stdin=here, timeout=100)
+    os.close(here)
+    os.close(there)
     assert ended.stdout == "ValueError: no such model\n"
     assert "a library" in ended.stderr and "its child" in ended.stderr
