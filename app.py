@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 
@@ -27,12 +27,10 @@ def build_app(served: "Served") -> "FastAPI":
         served: an open studio.
     """
     import gradio as gr
-    from fastapi import Request
-    from fastapi.responses import RedirectResponse
 
     from kinema.studio.rest.api import build_api
     from kinema.studio.rest.guard import add_guard
-    from kinema.studio.rest.login import login, user_of
+    from kinema.studio.rest.login import Door, login, user_of
     from kinema.studio.ui.page import build_page
     from kinema.studio.ui.theme import look
 
@@ -40,13 +38,7 @@ def build_app(served: "Served") -> "FastAPI":
     app = build_api(served.studio, access, lambda: workers.problem, lambda: workers.ready)
     app.include_router(login)
 
-    @app.middleware("http")
-    async def to_the_door(request: Request, call_next: Any) -> Any:
-        if request.url.path == "/" and user_of(access, request) is None:
-            query = f"?{request.url.query}" if request.url.query else ""
-            return RedirectResponse(f"login{query}", 303)
-        return await call_next(request)
-
+    app.add_middleware(Door, access=access)
     if serving.mcp:
         from kinema.studio.mcp_server import add_mcp
 
@@ -77,12 +69,15 @@ def serve(serving: "Serving") -> None:
     """
     import uvicorn
 
-    from kinema.studio.serving import open_studio
+    from kinema.studio.serving import check_exposure, open_studio
     from kinema.studio.ui.captions import check_captions
 
     if serving.captions is not None:
         check_captions(serving.captions)
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises it again when it has stopped
+    check_exposure(serving)
+    sys.stdout.write("Kinema: starting …\n")
+    sys.stdout.flush()
     with open_studio(serving) as served:
         config = uvicorn.Config(
             build_app(served), serving.host, serving.port, log_level="warning", timeout_graceful_shutdown=DRAIN

@@ -130,6 +130,10 @@ class Model:
         for name in self.needs:
             if getattr(wish, name) is None:
                 raise JobError(f"{name}: this model makes videos from one and a text; give one")
+        for name, side in (("width", wish.width), ("height", wish.height)):
+            if side is not None and side % self.multiple:
+                nearest = max(1, round(side / self.multiple)) * self.multiple
+                raise JobError(f"{name}: {side} is no multiple of {self.multiple}; the nearest is {nearest}")
 
 
 def read_model(model: str | None = None) -> Model:

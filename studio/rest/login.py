@@ -5,6 +5,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from ..jobs.job import JobError, is_id
 from .access import COOKIE, SESSION_SECONDS, Access
@@ -60,6 +61,28 @@ def leave() -> Response:
 def _page(said: str, video: str) -> str:
     hidden = f'<input type="hidden" name="video" value="{video}">' if is_id(video) else ""
     return PAGE.format(said=said, video=hidden)
+
+
+class Door:
+    """Middleware that leads people without a session from the pages to the login.
+
+    Args:
+        app: what is behind it.
+        access: knows who may.
+    """
+
+    def __init__(self, app: ASGIApp, access: Access) -> None:
+        self.app, self.access = app, access
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for the pages, or let them."""
+        app = self.app
+        if scope["type"] == "http" and scope["path"] == "/":
+            request = Request(scope)
+            if user_of(self.access, request) is None:
+                query = f"?{request.url.query}" if request.url.query else ""
+                app = RedirectResponse(f"login{query}", 303)
+        await app(scope, receive, send)
 
 
 def user_of(access: Access, request: Request) -> str | None:

@@ -90,7 +90,7 @@ def wish_values(body: Body, model: Model, task: str, named: str | None) -> dict[
             raise JobError(f"{name}: this is no file")
         if name not in known:
             raise JobError(
-                f"there is no parameter {name!r:.80}; there are {', '.join(known)}", "unknown_parameter"
+                f"{name[:80]}: there is no such parameter; there are {', '.join(known)}", "unknown_parameter"
             )
     asked = values.get("model")
     if asked not in (None, "", model.name):

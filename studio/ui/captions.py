@@ -23,7 +23,7 @@ NONE = """
 <p>A model learns from clips with captions. This screen shows the clips of a dataset one by one; you accept, reject
 or edit what is said of them, by keyboard.</p>
 <p>Make a dataset of your videos, and start the studio with it:</p>
-<pre><code>kinema caption videos --out dataset
+<pre tabindex="0"><code>kinema caption videos --out dataset
 kinema serve --captions dataset</code></pre>
 """
 CSS = "h2 {margin: .5rem 0} pre {overflow-x: auto; padding: .6rem; background: var(--background-fill-secondary)}"

@@ -106,10 +106,7 @@ def draw_queue(shared: Shared, owner: Owner, disk: Room) -> dict[str, Any]:
         for job in line
     ]
     body = waiting_for(shared) if not shared.served.workers.ready else ""
-    body += f'<ol data-key="line">{"".join(rows)}</ol>' if rows else (
-        '<p class="quiet">Nothing is waiting. What you ask for on any screen lines up here; it goes on when you '
-        "close this page.</p>"
-    )  # fmt: skip
+    body += f'<ol data-key="line">{"".join(rows)}</ol>' if rows else ""
     if ended := store.page(limit=LAST, statuses=ENDED, owner=owner.listed):
         rows = "".join(_row_of(shared, job) for job in ended)
         body += f'<details data-key="last"><summary>The last ones</summary><ol>{rows}</ol></details>'

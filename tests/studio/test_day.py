@@ -137,6 +137,7 @@ def test_a_creators_day(server, context, tmp_path):
     file = tmp_path / "saved.mp4"
     go_to(page, "Library")
     page.locator("#library").get_by_role("button", name=re.compile("a blue cube")).first.click()
+    expect(page.locator("#library-video")).to_contain_text("a blue cube")
     with page.expect_download() as saved:
         page.locator("#library").get_by_role("link", name="Download").click()
     saved.value.save_as(file)
