@@ -1,5 +1,6 @@
 import gc
 import time
+import warnings
 
 import pytest
 import torch
@@ -22,6 +23,15 @@ def tiny_model(tmp_path_factory):
     fit_preview(pipe.vae, [pixels])
     pipe.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(autouse=True, scope="module")
+def pages_are_collected():
+    """Gradio leaves event loops to the garbage collector, and a later module's test would be blamed."""
+    yield
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture
