@@ -221,3 +221,57 @@ def test_python_app_py_is_kinema_serve(capsys):
     with pytest.raises(SystemExit) as ended:
         app.main(["--help"])
     assert ended.value.code == 0 and "kinema serve" in capsys.readouterr().out
+
+
+def focused(page):
+    """The words of the control that has the focus."""
+    return page.evaluate(
+        "(() => { const it = document.activeElement; return (it.getAttribute('aria-label') || it.innerText"
+        " || it.labels?.[0]?.innerText || '').trim() })()"
+    )
+
+
+def tab_to(page, words, most=250):
+    """Press Tab until a control has the focus whose words are these."""
+    seen = []
+    for _ in range(most):
+        page.keyboard.press("Tab")
+        seen.append(focused(page)[:40])
+        if re.search(words, seen[-1]):
+            return
+    pytest.fail(f"{words} cannot be reached with Tab; what can: {list(dict.fromkeys(seen))}")
+
+
+def test_editing_and_the_library_go_by_keyboard_alone(server, context):
+    page = open_page(context, server.url)
+    page.keyboard.type("a yellow star rises")
+    page.keyboard.press("Enter")
+    wait_for_player(page, "#watching")
+    made = newest(server)
+
+    # edit it
+    tab_to(page, "^Edit this$")
+    page.keyboard.press("Enter")
+    expect(page.locator("#edit-source video")).to_be_visible()
+    tab_to(page, "Extend →")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    tab_to(page, "^Make it$")
+    page.keyboard.press("Enter")
+    assert made_of(server, page, made["id"])["status"] == "completed"
+
+    # find it, star it, delete it and bring it back
+    tab_to(page, "^Library$")
+    page.keyboard.press("Enter")
+    tab_to(page, "^a yellow star rises")
+    page.keyboard.press("Enter")
+    expect(page.locator("#library-video video")).to_be_visible()
+    tab_to(page, "^Star: ")
+    page.keyboard.press("Enter")
+    expect(page.locator("#library").get_by_text("★ Starred").first).to_be_visible()
+    tab_to(page, "^Delete$")
+    page.keyboard.press("Enter")
+    undo = page.locator("#library").get_by_role("button", name=re.compile("^Undo"))
+    expect(undo).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#library-told")).to_contain_text("It is back.")
