@@ -233,7 +233,9 @@ def build_storyboard(shared: Shared, page: gr.Blocks) -> None:
         with said():
             return show(at_desk(kept, request))
 
-    def chose(board_id: str | None, request: gr.Request) -> list[Any]:
+    def chose(board_id: str | None, kept: dict[str, Any] | None, request: gr.Request) -> list[Any]:
+        if board_id == (kept or {}).get("board"):  # a list that only loses the focus says this, too
+            return [gr.skip()] * len(shown)
         return came_back({"board": board_id or "", "card": ""}, request)
 
     def deleted(kept: dict[str, Any], request: gr.Request) -> list[Any]:
@@ -288,7 +290,7 @@ def build_storyboard(shared: Shared, page: gr.Blocks) -> None:
 
     given = [kept, *form]
     page.load(came_back, kept, shown, **QUEUED)
-    which.input(chose, which, shown, **QUEUED)
+    which.input(chose, [which, kept], shown, **QUEUED)
     new.click(changed(fresh), given, shown, **QUEUED).then(None, None, None, js=FOCUS)
     forget.click(deleted, kept, shown, **QUEUED)
     cards.act(picked, given, shown, **QUEUED)

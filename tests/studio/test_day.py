@@ -242,7 +242,7 @@ def tab_to(page, words, most=250):
     pytest.fail(f"{words} cannot be reached with Tab; what can: {list(dict.fromkeys(seen))}")
 
 
-def test_editing_and_the_library_go_by_keyboard_alone(server, context):
+def test_editing_library_and_storyboard_go_by_keyboard_alone(server, context):
     page = open_page(context, server.url)
     page.keyboard.type("a yellow star rises")
     page.keyboard.press("Enter")
@@ -275,3 +275,15 @@ def test_editing_and_the_library_go_by_keyboard_alone(server, context):
     expect(undo).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("#library-told")).to_contain_text("It is back.")
+
+    # a storyboard of one card
+    tab_to(page, "^Storyboard$")
+    page.keyboard.press("Enter")
+    expect(page.locator("#board-cards")).to_contain_text("Nothing yet")
+    tab_to(page, "^What is seen")
+    page.keyboard.type("a green cube spins")
+    expect(page.locator("#board-cards")).to_contain_text("a green cube spins")
+    tab_to(page, "^Make all cards")
+    page.keyboard.press("Enter")
+    expect(page.locator("#board-made")).to_contain_text("All cards are made")
+    assert (newest(server)["prompt"], newest(server)["status"]) == ("a green cube spins", "completed")
