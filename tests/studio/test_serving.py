@@ -103,7 +103,7 @@ def test_a_key_opens_the_pages_for_a_browser_and_nothing_else_does(tmp_path, tin
             name, value = next(iter(client.cookies.items()))
             forged = value[:-1] + ("A" if value[-1] != "A" else "B")
             assert httpx.get(server.url + "v1/videos", cookies={name: forged}).status_code == 401
-        assert server.stop() == 130
+        assert server.stop() in (0, 130)  # 0 where a shell in the background lets nothing be interrupted
         again = Server(tmp_path / "studio", model=tiny_model, env={KEYS: "secret-one"}).wait()
         try:  # the session outlives the server, but not its key
             assert httpx.get(again.url + "v1/videos", cookies={name: value}).status_code == 200
