@@ -31,7 +31,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from ...data.files import atomic_path
+from ...data.files import atomic_path, sync
 from ..tables import Row, digest
 
 WHOLE = "whole"  # the record of a table that is made as a whole
@@ -93,11 +93,11 @@ class StageTable:
             with atomic_path(self.folder / f"{part}.parquet") as path:
                 pq.write_table(pa.Table.from_pylist(list(rows), self.schema), path, compression="zstd")
                 content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
-            _sync(self.folder)
+            sync(self.folder)
             record = {**head, "rows": len(rows), "digest": content, **facts}
             with atomic_path(self.folder / f"{name}.json") as path:
                 path.write_text(json.dumps(record), encoding="utf-8")
-            _sync(self.folder)
+            sync(self.folder)
         return record
 
     def recorded(self, inputs: Sequence[str]) -> dict[str, Any] | None:
@@ -279,12 +279,3 @@ def explained_if_full(folder: Path) -> Iterator[None]:
 def _read(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """One file's rows. A dataset's folder may be called "a=b", which is no column."""
     return pq.read_table(path, columns=list(columns) if columns else None, partitioning=None)  # pyright: ignore
-
-
-def _sync(folder: Path) -> None:
-    """Make renames in a folder outlive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ...data.files import atomic_path
+from ...data.files import atomic_path, sync
 from .job import Job, JobError, is_id
 
 THUMBNAIL = 320  # pixels of the long side
@@ -102,10 +102,10 @@ class Shelf:
         try:
             yield making
             for path in making.iterdir():
-                _sync(path)
+                sync(path)
             shutil.rmtree(final, ignore_errors=True)
             making.replace(final)
-            _sync(final.parent)
+            sync(final.parent)
         finally:
             shutil.rmtree(making, ignore_errors=True)
 
@@ -194,11 +194,3 @@ def write_pictures(folder: Path, frames: np.ndarray) -> None:
     for number, picture in enumerate(small):
         sheet.paste(picture, (number % columns * width, number // columns * height))
     sheet.save(folder / VARIANTS["spritesheet"], quality=80)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
