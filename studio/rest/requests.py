@@ -57,7 +57,7 @@ class Requests:
             over = told.isdigit() and int(told) > most
             if not over:
                 await self.app(scope, limited, named)
-        except Exception:
+        except Exception:  # of a body that was cut off where it grew too large; every other one goes on
             if not over or begun:
                 raise
         if over and not begun:

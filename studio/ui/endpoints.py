@@ -59,7 +59,7 @@ def build_endpoints(shared: Shared) -> None:
         """How far a video is, as the REST API's Video object; "url" when it is made."""
         return told(mine(video_id, request))
 
-    def cancel(video_id: str, keep: bool = False, request: gr.Request = None) -> dict[str, Any]:  # type: ignore[assignment]
+    def cancel(video_id: str, keep: bool = False, request: gr.Request = None) -> dict[str, Any]:  # type: ignore[assignment]  # gradio gives it
         """Stop a video within its next step; with `keep` the frames stay as they are by then."""
         return told(studio.store.stop(mine(video_id, request).id, "keep" if keep else "discard"))
 
