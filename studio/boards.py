@@ -277,7 +277,7 @@ class Boards:
         from ..data.video_io import read_video, write_video_exactly
 
         assert board.video is not None
-        video = read_video(self.studio.content(board.video))
+        video = read_video(self.studio.source(board.video))
         upload_id = f"upload_{secrets.token_hex(16)}"
         folder = self.studio.shelf.folder / "uploads" / f".{upload_id}"
         folder.mkdir()

@@ -223,6 +223,15 @@ class Studio:
             self.store.used(job_id)
         return self.shelf.content(job_id, variant)
 
+    def source(self, job_id: str) -> Path:
+        """The file of a result that is gone on from; see `Shelf.source`.
+
+        Raises:
+            JobError: as `content`.
+        """
+        self.content(job_id)
+        return self.shelf.source(job_id)
+
     def close(self) -> None:
         """End what looks into files."""
         self._prober.close()

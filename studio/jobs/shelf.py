@@ -1,7 +1,8 @@
 """The studio's folder: results, uploads and previews, a folder a job, so that all can be backed up as it is.
 
     studio.db               the jobs
-    results/ID/             video.mp4 (or picture.png), thumbnail.webp, spritesheet.webp, job.json
+    results/ID/             video.mp4 (or picture.png), thumbnail.webp, spritesheet.webp, job.json; and exact.mp4
+                            to go on from, where given frames came back exactly, which not every player shows
     uploads/ID/             what somebody gave, under a name of ours
     previews/ID.webp        of what is being made; gone when it is made, as is
     previews/ID.mp4         what there is of a long one
@@ -28,6 +29,7 @@ THUMBNAIL = 320  # pixels of the long side
 SHEET_FRAMES, SHEET_COLUMNS, SHEET_SIDE = 16, 4, 240
 PREVIEW_SIDE, PREVIEW_MS = 256, 120
 VIDEO, PICTURE, ABOUT = "video.mp4", "picture.png", "job.json"
+EXACT = "exact.mp4"
 VARIANTS = {"thumbnail": "thumbnail.webp", "spritesheet": "spritesheet.webp"}
 
 
@@ -75,6 +77,15 @@ class Shelf:
             if (folder / name).is_file():
                 return folder / name
         raise JobError(f"{job_id} has no {variant}; it was cleaned away, or is not made yet", "not_found")
+
+    def source(self, job_id: str) -> Path:
+        """A result as it is gone on from, so that nothing is lost from one edit to the next.
+
+        Raises:
+            JobError: there is none.
+        """
+        exact = self.result(job_id) / EXACT
+        return exact if exact.is_file() else self.content(job_id)
 
     def upload(self, upload_id: str) -> Path:
         """The file that somebody gave.

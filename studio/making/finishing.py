@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ...data.video_io import VideoError, iter_video
+from ...data.video_io import VideoError, iter_video, probe
 from ...pipeline.provenance import Provenance, read_provenance
 from ...pipeline.saving import save_video
-from ..jobs.shelf import PICTURE, VIDEO
+from ..jobs.shelf import EXACT, PICTURE, VIDEO
 from .marking import check_mark, draw_mark, has_mark
 from .signing import Certificate, SigningError, check_certificate, read_signature, sign
 
 if TYPE_CHECKING:
     from ...pipeline.output import KinemaPipelineOutput
 
+PLAYS = "yuv420p"  # what every browser and phone shows
 GIVEN = ("video", "a", "b", "image", "mask")  # settings that are files
 OF_TEXT = ("generate", "storyboard", "stream")  # tasks that need none
 IDS = ("video_", "upload_")
@@ -71,6 +72,9 @@ def save_result(
 ) -> dict[str, Any]:
     """Write video.mp4, or picture.png of one frame, into a result's folder.
 
+    A video whose given frames come back exactly often needs full colour resolution for that, which Safari and many
+    phones do not show. It is then written twice: video.mp4 for all to see, exact.mp4 to go on from.
+
     A file that cannot be signed is kept: it took long to make. That it is not signed is said.
 
     Args:
@@ -89,9 +93,11 @@ def save_result(
     path = folder / (PICTURE if len(frames) == 1 else VIDEO)
     made = told(output.provenance[0]) if output.provenance else None
     mark, problems = finish.draw(frames), []
-    save_video(
-        path, frames, output.frame_rate or 1.0, made, soundtrack=output.soundtrack or (), exact=bool(output.exact)
-    )
+    rate, sound, exact = output.frame_rate or 1.0, output.soundtrack or (), bool(output.exact)
+    save_video(path, frames, rate, made, soundtrack=sound, exact=exact)
+    if path.name == VIDEO and exact and probe(path).pixel_format != PLAYS:
+        path.rename(folder / EXACT)
+        save_video(path, frames, rate, made, soundtrack=sound)
     if finish.certificate is not None:
         try:
             sign(path, finish.certificate, mixed=_is_mixed(made), mark=mark)

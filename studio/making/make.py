@@ -184,7 +184,7 @@ def find(store: JobStore, shelf: Shelf, name: str) -> Path:
         JobError: there is none (any more).
     """
     if name.startswith("video_"):
-        return shelf.content(store.get(name).id)
+        return shelf.source(store.get(name).id)
     return shelf.upload(name)
 
 

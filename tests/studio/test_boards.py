@@ -55,7 +55,7 @@ def advance(boards, board, pipe=None, rounds=30):
 
 
 def frames_of(boards, board):
-    return read_video(boards.studio.content(board.video)).frames
+    return read_video(boards.studio.source(board.video)).frames
 
 
 def close(a, b):
@@ -74,7 +74,7 @@ def test_every_finished_part_is_a_video_and_one_is_made_anew_between_its_neighbo
     assert [job.task for job in jobs] == ["generate", "extend", "extend"]
     assert [job.result["num_frames"] for job in jobs] == [1 + stride, 1 + 2 * stride, 1 + 3 * stride]
     before = frames_of(boards, board)
-    assert close(read_video(boards.studio.content(jobs[1].id)).frames, before[: 1 + 2 * stride])
+    assert close(read_video(boards.studio.source(jobs[1].id)).frames, before[: 1 + 2 * stride])
 
     for number, task in ((1, "connect"), (0, "extend"), (2, "extend")):
         was = frames_of(boards, board)

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from kinema import write_video
-from kinema.data.video_io import read_video
+from kinema.data.video_io import probe, read_video, write_video_exactly
 from kinema.pipeline.command import load
 from kinema.pipeline.provenance import read_provenance
 from kinema.studio.jobs.claims import claim
@@ -84,6 +84,30 @@ def test_results_feed_the_next_job_and_uploads_too(studio, pipe):
     assert remixed.status == "completed", remixed.error
     missing = made(store, shelf, pipe, {"task": "remix", "video": "upload_" + 32 * "b"})
     assert (missing.status, missing.error_code) == ("failed", "not_found")
+
+
+def test_every_result_plays_everywhere_and_the_next_one_begins_with_its_exact_frames(studio, pipe):
+    store, shelf = studio
+    size = pipe.config["default_height"], pipe.config["default_width"]
+    given = np.random.default_rng(0).choice(np.array([[255, 0, 0], [0, 0, 255]], np.uint8), (9, *size))
+    upload = "upload_" + 32 * "a"
+    rate = pipe.config["default_frame_rate"]
+    write_video_exactly(shelf.folder / "uploads" / upload / "video.mp4", given, rate)
+    source, extra = upload, pipe.grid.temporal
+    for times in (1, 2):  # what is lost in one edit would be missing in the next
+        longer = made(store, shelf, pipe, {
+            "task": "extend", "video": source, "seconds": extra / rate, "num_inference_steps": 1,
+        })  # fmt: skip
+        assert longer.status == "completed", longer.error
+        seen, next_ = probe(shelf.content(longer.id)), probe(shelf.source(longer.id))
+        assert (seen.pixel_format, next_.pixel_format) == ("yuv420p", "yuv444p")
+        assert read_provenance(shelf.source(longer.id)).seed == read_provenance(shelf.content(longer.id)).seed
+        kept = read_video(shelf.source(longer.id)).frames
+        assert len(kept) == len(given) + times * extra == seen.frames
+        off = np.square(kept[: len(given)].astype(np.float64) - given).mean(axis=(1, 2, 3))
+        assert (10 * np.log10(255**2 / off)).min() > 45 - 3 * (times - 1)
+        source = longer.id
+    assert shelf.source(made(store, shelf, pipe, CAR).id).name == "video.mp4"
 
 
 def test_previews_and_progress_come_with_every_step(studio, pipe, monkeypatch):
