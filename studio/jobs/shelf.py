@@ -10,11 +10,11 @@
 A result's folder appears whole or not at all.
 """
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -99,7 +99,7 @@ class Shelf:
                 return path
         raise JobError(f"there is no upload {upload_id!r}; give it again", "not_found")
 
-    @contextmanager
+    @contextlib.contextmanager
     def new_result(self, job: Job) -> Iterator[Path]:
         """A folder to put a result's files in; it is the job's when all of them are there.
 
@@ -169,9 +169,18 @@ class Shelf:
         self.preview(job_id).unlink(missing_ok=True)
         self.growing(job_id).unlink(missing_ok=True)  # who is reading it reads on
 
+    def set_aside(self, job_id: str) -> None:
+        """Hide a result that is about to be forgotten: `remove_result` deletes it, or `sweep` after a kill."""
+        with contextlib.suppress(FileNotFoundError):
+            self.result(job_id).replace(self._aside(job_id))
+
+    def _aside(self, job_id: str) -> Path:
+        return self.result(job_id).with_name(f".{job_id}.aside")
+
     def remove_result(self, job_id: str) -> None:
         """Delete a result's files for ever."""
-        shutil.rmtree(self.result(job_id), ignore_errors=True)
+        for folder in (self.result(job_id), self._aside(job_id)):
+            shutil.rmtree(folder, ignore_errors=True)
         self.forget_preview(job_id)
 
     def size(self, job_id: str) -> int:
@@ -179,9 +188,11 @@ class Shelf:
         return sum(path.stat().st_size for path in self.result(job_id).glob("*") if path.is_file())
 
     def sweep(self) -> None:
-        """Delete what killed processes left half made."""
-        for path in (self.folder / "results").glob(".video_*"):
-            shutil.rmtree(path, ignore_errors=True)
+        """Delete what killed processes left half made, half taken in or half deleted. A whole result stays, even one
+        that the queue knows nothing of: its folder may come from a newer backup than the queue's file."""
+        for name, left in (("results", ".video_*"), ("uploads", ".upload_*"), ("uploads", ".gone_*")):
+            for path in (self.folder / name).glob(left):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def write_pictures(folder: Path, frames: np.ndarray) -> None:

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -249,8 +249,13 @@ class JobStore:
         with self.change() as db:
             return put(db, job_id, deleted_at=None)
 
-    def purge(self, job_id: str, deleted_before: float | None = None) -> bool:
+    def purge(
+        self, job_id: str, deleted_before: float | None = None, first: Callable[[], object] = lambda: None
+    ) -> bool:
         """Forget a job for ever; its files are the caller's. False: it was not deleted before a given time.
+
+        Args:
+            first: called if it is forgotten, just before it is.
 
         Raises:
             JobError: it is being made.
@@ -261,6 +266,7 @@ class JobStore:
                 return False
             if job.status == "in_progress":
                 raise JobError(f"{job_id} is being made; stop it first")
+            first()
             db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             return True

@@ -11,6 +11,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from .job import Job, Status
 from .rows import one
@@ -69,7 +70,8 @@ def clean(
     """
     now, gone = time.time() if now is None else now, []
     for job in list(_pages(store, deleted=True)):
-        if job.status != "in_progress" and store.purge(job.id, deleted_before=now - UNDO_SECONDS):
+        hide = partial(shelf.set_aside, job.id)  # else a kill before it is removed leaves what nobody knows of
+        if job.status != "in_progress" and store.purge(job.id, deleted_before=now - UNDO_SECONDS, first=hide):
             shelf.remove_result(job.id)
     for job in list(_pages(store, deleted=False, statuses=("cancelled",))):
         if shelf.result(job.id).exists():
