@@ -188,8 +188,10 @@ class Shelf:
         return sum(path.stat().st_size for path in self.result(job_id).glob("*") if path.is_file())
 
     def sweep(self) -> None:
-        """Delete what killed processes left half made, half taken in or half deleted. A whole result stays, even one
-        that the queue knows nothing of: its folder may come from a newer backup than the queue's file."""
+        """Delete what killed processes left half made, half taken in or half deleted.
+
+        A whole result stays, even one that the queue knows nothing of: it may come from a newer backup than that.
+        """
         for name, left in (("results", ".video_*"), ("uploads", ".upload_*"), ("uploads", ".gone_*")):
             for path in (self.folder / name).glob(left):
                 shutil.rmtree(path, ignore_errors=True)

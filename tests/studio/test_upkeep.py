@@ -75,6 +75,28 @@ def test_what_was_deleted_can_be_brought_back_for_a_while(studio):
     assert not shelf.result(job.id).exists()
 
 
+def test_a_kill_while_something_is_forgotten_leaves_nothing_for_ever(studio, monkeypatch):
+    store, shelf = studio
+    job, unknown = made(store, shelf), made(store, shelf)
+    deleted = store.delete(job.id)
+    later = deleted.deleted_at + UNDO_SECONDS + 1
+
+    def killed(_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as at_the_worst, pytest.raises(KeyboardInterrupt):
+        at_the_worst.setattr(shelf, "remove_result", killed)
+        clean(store, shelf, 10**9, now=later)
+    with pytest.raises(NoJobError):
+        store.undelete(job.id)
+    store.purge(unknown.id)  # as if the queue's file came from an older backup than the results
+    for name in (f".upload_{32 * 'a'}", f".gone_upload_{32 * 'b'}", f"upload_{32 * 'c'}"):
+        (shelf.folder / "uploads" / name).mkdir()
+    shelf.sweep()
+    assert [path.name for path in (shelf.folder / "results").iterdir()] == [unknown.id]
+    assert [path.name for path in (shelf.folder / "uploads").iterdir()] == [f"upload_{32 * 'c'}"]
+
+
 def test_what_others_are_made_from_stays(studio):
     store, shelf = studio
     source, board, other = (made(store, shelf) for _ in range(3))
