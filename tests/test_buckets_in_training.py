@@ -1,4 +1,4 @@
-"""A folder of videos of two shapes, trained on end to end: every batch has one shape, in every stage."""
+"""Clips of two shapes, from a folder of videos and from Diorama: every batch has one shape, in every stage."""
 
 import json
 
@@ -8,6 +8,7 @@ from accelerate.state import AcceleratorState
 
 from kinema.conditioner.train import train as train_conditioner
 from kinema.configs import load_config
+from kinema.data.source import open_dataset
 from kinema.data.video_io import write_video
 from kinema.dit.train import train as train_dit
 from kinema.trainer import TrainingError
@@ -56,6 +57,20 @@ def test_every_stage_trains_on_two_shapes(videos, tmp_path):
     for stage in ("conditioner", "vae", "dit"):
         rows = [json.loads(line) for line in (tmp_path / stage / "metrics.jsonl").read_text().splitlines()]
         assert sum("loss" in row for row in rows) == 6
+
+
+def test_dioramas_own_shapes_are_not_mixed_in_a_batch(tmp_path):
+    shapes = [[9, 16, 16], [9, 16, 32], [9, 16, 16], [5, 32, 16]]  # one is drawn twice as often
+    own = ["data.num_clips=24", f"data.buckets={json.dumps(shapes)}", "data.num_workers=0"]
+    stages = [f"train.{stage}.{key}" for stage in ("conditioner", "vae") for key in ("steps=2", "batch_size=4")]
+    config = load_config("tiny", [*own, *stages, "train.vae.log_every=1"])
+    clips = open_dataset(config.data, seed=config.seed)
+    same = [clips.bucket_of[i] == clips.bucket_of[0] for i in range(24)]
+    assert same == [clips.shape(i) == clips.shape(0) for i in range(24)] and len(set(clips.bucket_of)) == 3
+    train_vae(config, tmp_path / "vae")
+    train_conditioner(config, tmp_path / "conditioner")
+    rows = [json.loads(line) for line in (tmp_path / "vae" / "metrics.jsonl").read_text().splitlines()]
+    assert sum("loss" in row for row in rows) == 2
 
 
 def test_a_crop_longer_than_the_shortest_bucket_is_refused(videos, tmp_path):

@@ -1,5 +1,6 @@
 """Diorama as a torch dataset: clips made on the fly, nothing on disk."""
 
+from functools import cached_property
 from typing import Any, TypedDict, cast
 
 from torch import Tensor
@@ -81,6 +82,12 @@ class DioramaDataset(Dataset[Clip]):
         if not self.buckets:
             return self.num_frames, self.height, self.width
         return Draws("shape", self.seed, self.first_index + index, self.split).choice(self.buckets)
+
+    @cached_property
+    def bucket_of(self) -> list[int]:
+        """For each clip, a number that clips of the same shape share: a batch has one shape (`data.buckets`)."""
+        numbers = {shape: number for number, shape in enumerate(sorted(set(self.buckets)))}
+        return [numbers.get(self.shape(index), 0) for index in range(len(self))]
 
     def __getitem__(self, index: int) -> Clip:
         described = self.describe(index)
