@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from ..data.files import atomic_path
 from .cards import MOST, Board, Card, Run, problems, rounded, span_of, taken_in, wish_at_once, wish_of_card
-from .jobs.job import JobError, QueueFullError
+from .jobs.job import JobError, QueueFullError, TooOftenError
 from .service import Studio
 
 LOOK = 0.25  # seconds between looks at what is being made
@@ -35,10 +35,14 @@ class Boards:
 
     Args:
         studio: that makes the videos.
+        may_ask: counts a video that an owner asks for, or raises a TooOftenError. Whoever begins to make something
+            counts its first video, and hears at once if it is too many; the others wait until they may be asked
+            for.
     """
 
-    def __init__(self, studio: Studio) -> None:
-        self.studio = studio
+    def __init__(self, studio: Studio, may_ask: Callable[[str], object] = lambda owner: None) -> None:
+        self.studio, self.may_ask = studio, may_ask
+        self._counted: dict[str, int] = {}  # the number of the last job of a storyboard that was counted
         self.folder = studio.shelf.folder / "boards"
         self.folder.mkdir(exist_ok=True)
         self._lock = threading.RLock()
@@ -109,6 +113,7 @@ class Boards:
             if board.run is not None and board.run.job is not None:
                 self.studio.store.stop(board.run.job)
             del self._boards[board_id]
+            self._counted.pop(board_id, None)
             (self.folder / f"{board_id}.json").unlink(missing_ok=True)
 
     def make(self, board_id: str, owner: str | None, card: int, *, alone: bool = False) -> Board:
@@ -160,6 +165,7 @@ class Boards:
                 raise JobError("this storyboard is being made already; stop that first")
             if told := problems(board, self.studio.model, self.studio.limits.video_seconds):
                 raise JobError(" ".join(told))
+            self._counted[board.id] = board.jobs + 1
             return begin(board)
 
         return self.change(board_id, owner, checked)
@@ -206,8 +212,8 @@ class Boards:
                     return  # the next round looks at it as it is then
                 if (after := self._stepped(now, *parts)) is not now:
                     self._put(after)
-        except QueueFullError:
-            return  # there will be room
+        except (QueueFullError, TooOftenError):
+            return  # there will be room, and time
         except JobError as error:
             self._fail(board_id, f"{str(error)[:1].upper()}{str(error)[1:]}.")
         except Exception:  # a full disk, say; what is finished stays, and the page says that it stopped
@@ -222,6 +228,9 @@ class Boards:
                 return board.model_copy(update={"run": None})
             return self._prepared(board, before, after)
         if run.job is None:
+            if self._counted.get(board.id) != board.jobs:
+                self.may_ask(board.owner)
+                self._counted[board.id] = board.jobs
             job = self.studio.submit(
                 run.values, owner=board.owner, sees=lambda job: job.owner == board.owner,
                 parent=board.video if any(run.frames) else None,

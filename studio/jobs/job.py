@@ -61,6 +61,18 @@ class QueueFullError(JobError):
         self.seconds = seconds
 
 
+class TooOftenError(JobError):
+    """A key asks more often than it may.
+
+    Attributes:
+        seconds: after which it may again.
+    """
+
+    def __init__(self, per_minute: int, seconds: float) -> None:
+        super().__init__(f"at most {per_minute} videos a minute may be asked for; try again later", "rate_limited")
+        self.seconds = seconds
+
+
 @dataclass(frozen=True)
 class Job:
     """A row of the queue.

@@ -12,23 +12,11 @@ from typing import Annotated
 from fastapi import Depends, Request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
-from ..jobs.job import Job, JobError
+from ..jobs.job import Job, JobError, TooOftenError
 
 WINDOW = 60.0  # seconds
 COOKIE = "kinema"
 SESSION_SECONDS = 30 * 24 * 3600
-
-
-class TooOftenError(JobError):
-    """A key asks more often than it may.
-
-    Attributes:
-        seconds: after which it may again.
-    """
-
-    def __init__(self, per_minute: int, seconds: float) -> None:
-        super().__init__(f"at most {per_minute} videos a minute may be asked for; try again later", "rate_limited")
-        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -84,14 +72,14 @@ class Access:
             JobError: no key or session, or a wrong one.
         """
         if not self.keys:
-            return Owner("", True, lambda: self._count(""))
+            return Owner("", True, lambda: self.count(""))
         scheme, _, key = headers.get("authorization", "").partition(" ")
         given = key.strip() if scheme.lower() == "bearer" else ""
         name = self.name_of(given) if given else self._of_session(cookies.get(COOKIE, ""))
         if name is None:
             said = "the API key is wrong" if given else "an API key is needed: Authorization: Bearer KEY"
             raise JobError(said, "invalid_api_key")
-        return Owner(name, False, lambda: self._count(name))
+        return Owner(name, False, lambda: self.count(name))
 
     def name_of(self, key: str) -> str | None:
         """The fingerprint of a key that is taken; None: it is not."""
@@ -103,14 +91,15 @@ class Access:
         """A cookie for somebody whose key was checked."""
         return str(self._sessions.dumps(name))
 
-    def _of_session(self, cookie: str) -> str | None:
-        try:
-            name = self._sessions.loads(cookie, max_age=SESSION_SECONDS)
-        except BadSignature:
-            return None
-        return name if name in {self.name_of(key) for key in self.keys} else None  # keys can be taken away
+    def count(self, name: str) -> None:
+        """Count a video that somebody asks for.
 
-    def _count(self, name: str) -> None:
+        Args:
+            name: of an `Owner`.
+
+        Raises:
+            TooOftenError: it is one more than they may ask for.
+        """
         if self.per_minute is None:
             return
         now = time.monotonic()
@@ -121,6 +110,13 @@ class Access:
             if len(asked) >= self.per_minute:
                 raise TooOftenError(self.per_minute, WINDOW - (now - asked[0]))
             asked.append(now)
+
+    def _of_session(self, cookie: str) -> str | None:
+        try:
+            name = self._sessions.loads(cookie, max_age=SESSION_SECONDS)
+        except BadSignature:
+            return None
+        return name if name in {self.name_of(key) for key in self.keys} else None  # keys can be taken away
 
 
 def owner_of(request: Request) -> Owner:

@@ -4,6 +4,7 @@ import errno
 import io
 import os
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from kinema.pipeline.command import load
 from kinema.studio.boards import Boards
 from kinema.studio.cards import Card, problems, rounded, step_of
 from kinema.studio.jobs.claims import claim, fail
-from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.job import JobError, TooOftenError
 from kinema.studio.jobs.upkeep import clean_uploads
 from kinema.studio.making.make import make
 from kinema.studio.models.model import read_model
@@ -194,6 +195,31 @@ def test_a_killed_server_asks_for_the_same_job_and_not_twice(boards, pipe):
     assert again.get(board.id, "").run.job is None
     board = advance(again, board, pipe)
     assert board.first_missing is None and len(boards.studio.store.page()) == 1
+
+
+def test_every_video_of_a_storyboard_counts_for_its_owner(boards, pipe):
+    limits, asked = [None, TooOftenError(2, 30.0), None, None], []
+
+    def may_ask(owner):
+        asked.append(owner)
+        if error := limits.pop(0):
+            raise error
+
+    boards.may_ask = may_ask
+    board = board_of(boards)
+    boards.make(board.id, "", 0)
+    board = advance(boards, board, pipe, rounds=8)
+    assert asked == ["", ""]  # the first one is counted where it is begun
+    board = advance(boards, board, pipe)
+    assert board.run is None and board.problem == "" and len(board.spans) == 3
+    assert asked == ["", "", ""]
+    full = boards.studio.limits
+    boards.studio.limits = replace(full, waiting=0)
+    boards.make_at_once(board.id, "")
+    assert advance(boards, board, rounds=3).run.job is None and asked == ["", "", ""]
+    boards.studio.limits = full
+    board = advance(boards, board, pipe)
+    assert board.run is None and asked == ["", "", ""]
 
 
 def test_a_thread_makes_them_and_stops(boards, pipe, wait_until):
