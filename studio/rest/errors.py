@@ -10,17 +10,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from ..jobs.job import FULL, JobError, QueueFullError
-from .access import TooOftenError
+from ..jobs.job import FULL, JobError, QueueFullError, TooOftenError
 
 STATUS = {
     "not_found": 404, "model_not_found": 404, "not_ready": 404, "idempotency_key_reused": 409, "queue_full": 429,
-    "rate_limited": 429, "too_large": 413, "unsupported_media_type": 415, "invalid_api_key": 401,
-    "model_not_loaded": 503, "disk_full": 507, "refused": 400, "cleaned": 410,
+    "rate_limited": 429, "too_large": 413, "uploads_full": 413, "unsupported_media_type": 415,
+    "invalid_api_key": 401, "model_not_loaded": 503, "disk_full": 507, "refused": 400, "cleaned": 410,
 }  # fmt: skip
 OTHERS = (  # they are 400, or told where they arise
     "invalid_request", "unknown_parameter", "input_not_usable", "method_not_allowed", "invalid_range",
-    "host_not_allowed", "origin_not_allowed", "internal_error",
+    "host_not_allowed", "origin_not_allowed", "internal_error", "too_slow",
 )  # fmt: skip
 TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error", 429: "rate_limit_error"}
 
