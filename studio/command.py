@@ -35,8 +35,8 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add("--mcp", action="store_true", help="let language models make videos, at /mcp (pip install 'kinema[mcp]')")
     add("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
     add("--captions", type=Path, default=None, metavar="DATASET", help="review its captions in the app, too")
-    add("--disk", default=None, metavar="SIZE", help="that results may take, such as 20GB (the default); the "
-        "least recently used go first, starred ones never")  # fmt: skip
+    add("--disk", default=None, metavar="SIZE", help="that results and uploads may take, such as 20GB "
+        "(the default); the least recently used go first, starred ones never")  # fmt: skip
     add("--per-minute", type=int, default=None, metavar="N", help="videos a key may ask for")
     add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
     add("--waiting-each", type=int, default=None, metavar="N", help="of one key (default: 50)")

@@ -1,28 +1,19 @@
 """What one can ask of a studio, by whatever way: the app and the REST API call these and nothing below them."""
 
-import contextlib
-import hashlib
 import math
-import os
-import secrets
-import shutil
-import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from ..captioner.engine.commits import CaptionError
-from ..captioner.ingest.probing import Prober
+from .given import Given
 from .jobs.job import Job, JobError, NoJobError, QueueFullError
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
 from .jobs.wish import Wish, read_wish
-from .looking import is_picture, rewrite_picture
 from .models.model import Model
 
-SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
 USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough
 TO_COME = f"upload_{32 * '0'}"  # the id, in a wish that is only foreseen, of a file that is not taken in yet
 Filter = Callable[[str], str | None]  # a text to the reason why it is refused; None: it is not
@@ -36,6 +27,7 @@ class Limits:
         waiting: jobs in the queue.
         waiting_each: of them of one API key.
         upload_bytes, upload_seconds, upload_pixels: of a given file; pixels of a frame.
+        unclaimed_bytes: of the given files of one API key that no video is made from.
         video_seconds, video_pixels: of what is made; pixels of all its frames.
     """
 
@@ -44,6 +36,7 @@ class Limits:
     upload_bytes: int = 200_000_000
     upload_seconds: float = 120.0
     upload_pixels: int = 4096 * 2304
+    unclaimed_bytes: int = 2_000_000_000
     video_seconds: float = 600.0
     video_pixels: int = 1920 * 1088 * 2400
 
@@ -63,7 +56,10 @@ class Studio:
     ) -> None:  # fmt: skip
         self.store, self.shelf, self.model = store, shelf, model
         self.limits, self.prompt_filter = limits or Limits(), prompt_filter
-        self._prober, self._probing = Prober(10.0, self.limits.upload_seconds / 3600), threading.Lock()
+        most = self.limits
+        self.given = Given(
+            store, shelf, most.upload_bytes, most.upload_seconds, most.upload_pixels, most.unclaimed_bytes
+        )
 
     def submit(
         self, values: Mapping[str, Any], *, owner: str = "", sees: Callable[[Job], bool] = lambda job: True,
@@ -153,60 +149,9 @@ class Studio:
                 f"are made here ({self.limits.video_pixels:.3g} pixels in all)"
             )
 
-    def upload(self, file: BinaryIO, owner: str = "") -> str:
-        """Take a picture or video in, under a name of ours. One that is here already is not kept twice.
-
-        Args:
-            file: its content.
-            owner: who gives it; nobody is told what others gave.
-
-        Returns:
-            Its id, the same for the same content and owner.
-
-        Raises:
-            JobError: too large, too long, or no picture or video; the message says which. Nothing is kept then.
-        """
-        uploads = self.shelf.folder / "uploads"
-        folder = uploads / f".upload_{secrets.token_hex(16)}"
-        folder.mkdir()
-        try:
-            path = folder / "given"
-            digest = _copy(file, path, self.limits.upload_bytes, hashlib.sha256(f"{owner}\0".encode()))
-            final = uploads / f"upload_{digest[:32]}"
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(final)  # it is used again: see `clean_uploads`
-                return final.name
-            if is_picture(path):
-                rewrite_picture(path, folder / "picture.png", self.limits.upload_pixels)
-                path.unlink()
-            else:
-                path.rename(folder / f"video{self._look(path)}")
-            try:
-                folder.rename(final)
-            except OSError:
-                if not final.is_dir():  # else the same was given twice at once
-                    raise
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-        return final.name
-
-    def _look(self, path: Path) -> str:
-        """The suffix of a video, by what is in it."""
-        found: dict[str, Any]
-        try:
-            with self._probing:
-                found = self._prober.probe(path)
-        except CaptionError:
-            found = {"unreached": True}
-        if why := found.get("reason") or (found.get("unreached") and "it could not be looked at in time"):
-            raise JobError(f"the file cannot be used: {why}", "input_not_usable")
-        pixels = found["width"] * found["height"]
-        if pixels > self.limits.upload_pixels:
-            raise JobError(
-                f"the file has {found['width']} x {found['height']} pixels, more than are taken here",
-                "input_not_usable",
-            )
-        return SUFFIXES.get(found["codec"], ".mp4")
+    def upload(self, file: BinaryIO, owner: str = "", fresh: dict[str, int] | None = None) -> str:
+        """Take a picture or video in: see `Given.take`."""
+        return self.given.take(file, owner, fresh)
 
     def content(self, job_id: str, variant: str = "video") -> Path:
         """A file of a completed job.
@@ -234,20 +179,5 @@ class Studio:
 
     def close(self) -> None:
         """End what looks into files."""
-        self._prober.close()
+        self.given.close()
         self.store.close()
-
-
-def _copy(file: BinaryIO, path: Path, most: int, digest: "hashlib._Hash") -> str:
-    """Copy a file, and say which one it is."""
-    size = 0
-    with path.open("wb") as out:
-        while part := file.read(1 << 20):
-            size += len(part)
-            if size > most:
-                raise JobError(f"the file is larger than {most / 1e6:g} MB, the most that is taken", "too_large")
-            out.write(part)
-            digest.update(part)
-    if not size:
-        raise JobError("the file is empty", "input_not_usable")
-    return digest.hexdigest()

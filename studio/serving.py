@@ -21,7 +21,7 @@ from .boards import Boards
 from .cluster.ray_workers import Cluster, RayWorkers
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
-from .jobs.upkeep import clean, clean_uploads
+from .jobs.upkeep import EVERY, clean, clean_uploads, room
 from .making.finishing import PLAIN, Finish, FinishError
 from .making.workers import Workers, worker_command
 from .models.model import read_model
@@ -33,7 +33,6 @@ from .webhooks import WebhookError, Webhooks
 KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
 SECRET = "KINEMA_WEBHOOK_SECRET"  # environment: signs what other programs are told
 FOLDER = Path("~/.local/share/kinema/studio")
-CLEAN_EVERY = 60.0  # seconds
 
 logger = logging.getLogger(__name__)
 
@@ -57,7 +56,7 @@ class Serving:
         keys: that are taken; none: everybody on this machine may ask.
         public: listen to other machines without a key, on purpose.
         per_minute: videos that a key may ask for.
-        budget: bytes that results may take.
+        budget: bytes that results and uploads may take.
         limits: of what is asked for.
         captions: a dataset whose captions are reviewed in the app, too.
         finish: what results are marked and signed with.
@@ -171,11 +170,12 @@ def open_studio(serving: Serving) -> Iterator[Served]:
         store = JobStore(shelf.database)
         studio = Studio(store, shelf, model, serving.limits, serving.prompt_filter)
         ending.callback(studio.close)
-        workers, boards = _workers(serving, store, shelf), Boards(studio)
+        access = Access(serving.keys, serving.per_minute, _secret(folder))
+        workers, boards = _workers(serving, store, shelf), Boards(studio, access.count)
+        studio.given.kept = boards.media
         services: list[Any] = [workers, boards, Cleaner(studio, serving.budget, boards.media)]
         if serving.webhooks:
             services.append(Webhooks(store, serving.webhooks, serving.webhook_secret))
-        access = Access(serving.keys, serving.per_minute, _secret(folder))
         for service in services:
             service.start()
             ending.callback(service.stop)
@@ -239,11 +239,13 @@ class Cleaner:
         store, shelf = self.studio.store, self.studio.shelf
         while True:
             try:
-                for job in clean(store, shelf, self.budget, kept=self.kept()):
+                kept = self.kept()
+                for job in clean(store, shelf, self.budget, kept=kept):
                     logger.warning("the files of %s were deleted to make room (it was not starred)", job.id)
-                clean_uploads(store, shelf)
+                clean_uploads(store, shelf, kept=kept)
+                self.studio.given.looked(room(store, shelf, self.budget, kept))
             except Exception:  # a full disk, say: the next round may go better
                 logger.exception("cleaning up failed")
-            if self._ended.wait(CLEAN_EVERY):
+            if self._ended.wait(EVERY):
                 store.close()
                 return

@@ -1,15 +1,18 @@
 """Keeps the studio's folder within its size, and says beforehand what that costs whom.
 
-The results that nobody looked at for longest go first; starred ones never do. What goes is announced, by `doomed`,
-before anything is deleted, and the job stays, with everything that would make its video again.
+Given files that nothing is or will be made from go first, then the results that nobody looked at for longest;
+starred ones never do. What goes is announced, by `room`, before anything is deleted, and the job stays, with all
+that it was asked for.
 """
 
 import contextlib
 import json
+import logging
 import re
 import shutil
+import sqlite3
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,8 +23,14 @@ from .store import JobStore
 
 UNDO_SECONDS = 3600.0  # for which a deleted video can be brought back
 UPLOAD_SECONDS = 24 * 3600.0  # for which a given file waits for a job
+FRESH_SECONDS = 3600.0  # for which it does even if there is no room
+EVERY = 60.0  # seconds between cleanings
 PAGE = 200
-VIDEO_ID = r"video_[0-9a-f]{32}"
+VIDEO_ID, UPLOAD_ID = (rf"{kind}_[0-9a-f]{{32}}" for kind in ("video", "upload"))
+# Jobs that will be made from what they name, or whose video is there; of all others what was given may go.
+NEEDED = "(status IN ('queued', 'in_progress') OR starred OR (status = 'completed' AND NOT cleaned))"
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -31,30 +40,65 @@ class Room:
     Attributes:
         used, budget: bytes.
         doomed: completed jobs whose files go at the next `clean`, in that order.
+        uploads: ids of given files that go before them.
+        lasting: bytes that stay, however little room there is.
     """
 
     used: int
     budget: int
-    doomed: tuple[Job, ...]
+    doomed: tuple[Job, ...] = ()
+    uploads: tuple[str, ...] = ()
+    lasting: int = 0
 
 
-def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = ()) -> Room:
+@dataclass(frozen=True)
+class Upload:
+    """A file that somebody gave.
+
+    Attributes:
+        id: or the name of what is half taken in.
+        size: bytes.
+        seen: when it was given last, nanoseconds since 1970.
+    """
+
+    id: str
+    size: int
+    seen: int
+
+
+def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = (), now: float | None = None) -> Room:
     """
     Args:
-        budget: bytes that all results may take.
-        kept: ids of videos that stay besides starred ones and those that the queue's are made from.
+        budget: bytes that all results and given files may take.
+        kept: ids of videos and given files that stay besides starred videos and what those in the queue and the
+            results that are there are made from.
     """
+    now = time.time() if now is None else now
     kept = {name for job in store.waiting() for name in re.findall(VIDEO_ID, json.dumps(job.request))}.union(kept)
     sizes = {job.id: (job, shelf.size(job.id)) for job in _completed(store)}
-    used, doomed = sum(size for _, size in sizes.values()), []
-    left = used
-    for job, size in sorted(sizes.values(), key=lambda each: (each[0].used_at or 0.0, each[0].id)):
-        if left <= budget:
-            break
-        if not job.starred and size and job.id not in kept:
+    results = [
+        (job, size)
+        for job, size in sorted(sizes.values(), key=lambda each: (each[0].used_at or 0.0, each[0].id))
+        if not job.starred and size and job.id not in kept
+    ]
+    files, needed, any_ = held_uploads(shelf), named_uploads(store, NEEDED).union(kept), named_uploads(store)
+    idle = [
+        each
+        for each in sorted(files, key=lambda each: (each.id in any_, each.seen, each.id))
+        if each.id not in needed and now - each.seen / 1e9 > FRESH_SECONDS and not each.id.startswith(".")
+    ]
+    used = sum(size for _, size in sizes.values()) + sum(each.size for each in files)
+    left, uploads, doomed = used, [], []
+    for each in idle:
+        if left > budget:
+            uploads.append(each.id)
+            left -= each.size
+    for job, size in results:
+        if left > budget:
             doomed.append(job)
             left -= size
-    return Room(used, budget, tuple(doomed))
+    lasting = used - sum(each.size for each in idle) - sum(size for _, size in results)
+    return Room(used, budget, tuple(doomed), tuple(uploads), lasting)
 
 
 def clean(
@@ -78,33 +122,76 @@ def clean(
             with store.change() as db:  # nobody tries it again meanwhile
                 if one(db, job.id).status == "cancelled":
                     shelf.remove_result(job.id)
-    for job in room(store, shelf, budget, kept).doomed:
+    told = room(store, shelf, budget, kept, now)
+    seen = {each.id: each.seen for each in held_uploads(shelf) if each.id in told.uploads}
+    if forgotten := forget_uploads(store, shelf, seen, NEEDED, kept):
+        logger.warning("%d given files were deleted to make room (no video is made from them)", len(forgotten))
+    for job in told.doomed:
         if store.mark_cleaned(job.id):  # first: a kill between leaves files, and no promise of any
             shelf.remove_result(job.id)
             gone.append(job)
     return gone
 
 
-def clean_uploads(store: JobStore, shelf: Shelf, now: float | None = None) -> int:
-    """Delete what was given long ago and no job is made from, and what killed servers left half taken in.
+def clean_uploads(store: JobStore, shelf: Shelf, now: float | None = None, kept: Collection[str] = ()) -> int:
+    """Delete what was given long ago and no job is made from, and what was left half taken in.
+
+    Args:
+        kept: see `room`.
 
     Returns:
         How many were deleted.
     """
-    now, uploads = time.time() if now is None else now, shelf.folder / "uploads"
-    old = []
-    for path in uploads.iterdir():
-        with contextlib.suppress(FileNotFoundError):  # its name changes when it is taken in
-            old += [path] if now - path.stat().st_mtime > UPLOAD_SECONDS else []
-    if not old:
-        return 0
+    now = time.time() if now is None else now
+    old = {each.id: each.seen for each in held_uploads(shelf) if now - each.seen / 1e9 > UPLOAD_SECONDS}
+    return len(forget_uploads(store, shelf, old, kept=kept)) if old else 0
+
+
+def held_uploads(shelf: Shelf) -> list[Upload]:
+    """All given files, those that are being taken in with them."""
+    found = []
+    for path in (shelf.folder / "uploads").iterdir():
+        with contextlib.suppress(FileNotFoundError):  # it is renamed when it is taken in
+            size = sum(each.stat().st_size for each in path.iterdir())
+            found.append(Upload(path.name, size, path.stat().st_mtime_ns))
+    return found
+
+
+def named_uploads(store: JobStore, where: str = "1", db: sqlite3.Connection | None = None) -> set[str]:
+    """Ids of the given files that jobs are made from.
+
+    Args:
+        where: which jobs, in SQL.
+        db: of a transaction.
+    """
+    sql = f"SELECT request FROM jobs WHERE INSTR(request, 'upload_') AND {where}"
+    return {name for (request,) in (db or store.db).execute(sql) for name in re.findall(UPLOAD_ID, request)}
+
+
+def forget_uploads(
+    store: JobStore, shelf: Shelf, seen: Mapping[str, int], where: str = "1", kept: Collection[str] = ()
+) -> list[str]:
+    """Delete given files that nothing is made from, unless somebody gave them again meanwhile.
+
+    Args:
+        seen: their ids, and when they were given last, as far as is known.
+        where, kept: see `named_uploads` and `room`.
+
+    Returns:
+        Ids of what was deleted.
+    """
+    uploads, gone = shelf.folder / "uploads", {}
     with store.change() as db:  # no job comes between
-        requests = db.execute("SELECT request FROM jobs WHERE INSTR(request, 'upload_')")
-        named = {name for (request,) in requests for name in re.findall(r"upload_[0-9a-f]{32}", request)}
-        gone = [path.rename(uploads / f".gone_{path.name.lstrip('.')}") for path in old if path.name not in named]
-    for path in gone:
-        shutil.rmtree(path, ignore_errors=True)
-    return len(gone)
+        for name in seen.keys() - named_uploads(store, where, db).union(kept):
+            with contextlib.suppress(FileNotFoundError):
+                away = (uploads / name).rename(uploads / f".gone_{name.lstrip('.')}")
+                if away.stat().st_mtime_ns != seen[name]:  # else: who gives it from now on gives it anew
+                    away.rename(uploads / name)
+                else:
+                    gone[name] = away
+    for away in gone.values():
+        shutil.rmtree(away, ignore_errors=True)
+    return list(gone)
 
 
 def _completed(store: JobStore) -> Iterator[Job]:

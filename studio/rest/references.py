@@ -6,7 +6,8 @@ import io
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO
 
 from starlette.datastructures import UploadFile
 
@@ -23,33 +24,52 @@ ID = re.compile(r"(?:upload|video)_[0-9a-f]{32}")
 CARD_PICTURE = re.compile(r"storyboard\[(\d{1,4})\]\[image\]")  # a file in a form
 
 
-async def reference(
-    studio: Studio | None, body: Body, name: str, owner: str, *, needed: bool = False
-) -> str | None:
+@dataclass(frozen=True)
+class Taker:
+    """Takes in what one request gives.
+
+    Attributes:
+        studio, owner: where to, and who gives it.
+        fresh: what was not there before, see `Given.take`.
+    """
+
+    studio: Studio
+    owner: str
+    fresh: dict[str, int] = field(default_factory=dict)
+
+    def take(self, file: BinaryIO) -> str:
+        """The id of a file."""
+        return self.studio.upload(file, self.owner, self.fresh)
+
+    def undo(self) -> None:
+        """The request is refused: delete what was taken in for it alone."""
+        self.studio.given.undo(self.fresh)
+
+
+async def reference(taker: Taker | None, body: Body, name: str, *, needed: bool = False) -> str | None:
     """The id of what a field gives; None: it gives nothing.
 
     Args:
-        studio: that takes it in; None: nothing is taken in, and what would be has the id `TO_COME`.
+        taker: that takes it in; None: nothing is taken in, and what would be has the id `TO_COME`.
         body, name: and its field.
-        owner: who gives it.
         needed: whether there must be something.
 
     Raises:
         JobError: it is needed and not there, cannot be used, or its address may not be asked.
     """
     if name in body.files:
-        return await _taken(studio, name, body.files[name], owner)
-    found = await _taken(studio, name, body.values.get(name), owner)
+        return await _taken(taker, name, body.files[name])
+    found = await _taken(taker, name, body.values.get(name))
     if found is None and needed:
         raise JobError(f"{name}: a file, or the id of a video, is needed")
     return found
 
 
-async def card_pictures(studio: Studio | None, body: Body, values: dict[str, Any], owner: str) -> dict[str, Any]:
+async def card_pictures(taker: Taker | None, body: Body, values: dict[str, Any]) -> dict[str, Any]:
     """The storyboard of a wish, whatever its pictures are given by replaced by their ids; {}: there is none.
 
     Args:
-        studio, body, owner: see `reference`.
+        taker, body: see `reference`.
         values: of the wish.
 
     Raises:
@@ -64,14 +84,14 @@ async def card_pictures(studio: Studio | None, body: Body, values: dict[str, Any
     taken = []
     for number, card in enumerate(cards):
         picture = files.get(number, card.get("image"))
-        found = await _taken(studio, f"storyboard.{number}.image", picture, owner)
+        found = await _taken(taker, f"storyboard.{number}.image", picture)
         taken.append(card | ({} if found is None else {"image": found}))
     return {"storyboard": taken} if taken else {}
 
 
-async def _taken(studio: Studio | None, name: str, given: Any, owner: str) -> str | None:
+async def _taken(taker: Taker | None, name: str, given: Any) -> str | None:
     if isinstance(given, UploadFile):
-        return await _in(TAKING, studio and studio.upload, given.file, owner)
+        return await _in(TAKING, taker and taker.take, given.file)
     if isinstance(given, dict):
         given = given.get("id") or given.get("file_id") or given.get("image_url")
     if not given:
@@ -79,9 +99,9 @@ async def _taken(studio: Studio | None, name: str, given: Any, owner: str) -> st
     if not isinstance(given, str):
         raise JobError(f"{name}: a file, an id or an address is needed, not {given!r:.80}")
     if given.startswith(DATA):
-        return await _in(TAKING, studio and _of_data, studio, name, given, owner)
+        return await _in(TAKING, taker and _of_data, taker, name, given)
     if given.startswith(("http://", "https://")):
-        return await _in(FETCHING, studio and _of_address, studio, name, given, owner)
+        return await _in(FETCHING, taker and _of_address, taker, name, given)
     if not ID.fullmatch(given):
         raise JobError(f"{name}: {given!r:.80} is neither an id nor an address")
     return given
@@ -91,7 +111,7 @@ async def _in(pool: ThreadPoolExecutor, take: Callable[..., str] | None, *given:
     return TO_COME if take is None else await asyncio.get_running_loop().run_in_executor(pool, take, *given)
 
 
-def _of_data(studio: Studio, name: str, given: str, owner: str) -> str:
+def _of_data(taker: Taker, name: str, given: str) -> str:
     head, comma, coded = given.partition(",")
     if not comma or not head.endswith(";base64"):
         raise JobError(f"{name}: a data address must be base64")
@@ -99,13 +119,13 @@ def _of_data(studio: Studio, name: str, given: str, owner: str) -> str:
         content = base64.b64decode(coded, validate=True)
     except ValueError:
         raise JobError(f"{name}: the data address is no base64") from None
-    return studio.upload(io.BytesIO(content), owner)
+    return taker.take(io.BytesIO(content))
 
 
-def _of_address(studio: Studio, name: str, given: str, owner: str) -> str:
+def _of_address(taker: Taker, name: str, given: str) -> str:
     try:
-        download = fetch(given, max_bytes=studio.limits.upload_bytes, max_seconds=FETCH_SECONDS)
+        download = fetch(given, max_bytes=taker.studio.limits.upload_bytes, max_seconds=FETCH_SECONDS)
     except FetchError as error:
         raise JobError(f"{name}: {error}", "input_not_usable") from None
     with download.path.open("rb") as file:
-        return studio.upload(file, owner)
+        return taker.take(file)

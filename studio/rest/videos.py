@@ -11,7 +11,7 @@ from ..service import Studio
 from .access import Asker, Owner
 from .bodies import Body, open_body
 from .objects import video_object, wish_values
-from .references import card_pictures, reference
+from .references import Taker, card_pictures, reference
 from .routes import PREFIX, Key, Served, mine
 from .schema import DeletedVideo, Video, VideoList
 
@@ -39,32 +39,35 @@ async def _submit(
         video: that it is made from; None: the body names it, if the task needs one.
     """
     asker.may_ask()
-    async with open_body(request) as body:
-        foreseen = await _values(studio, body, asker, task, video, keep=False)
-        await asyncio.to_thread(
-            studio.foresee, foreseen, owner=asker.name, sees=asker.sees, idempotency_key=key
-        )  # so that a refused request leaves no files
-        values = await _values(studio, body, asker, task, video)
-    source = values.get("video", "")
-    job = await asyncio.to_thread(
-        studio.submit, values, owner=asker.name, sees=asker.sees, idempotency_key=key,
-        parent=source if source.startswith("video_") else None, request_id=request.state.request_id,
-    )  # fmt: skip
+    taker = Taker(studio, asker.name)
+    try:
+        async with open_body(request) as body:
+            foreseen = await _values(studio, None, body, task, video)
+            await asyncio.to_thread(
+                studio.foresee, foreseen, owner=asker.name, sees=asker.sees, idempotency_key=key
+            )  # so that nothing is taken in for what will be refused
+            values = await _values(studio, taker, body, task, video)
+        source = values.get("video", "")
+        job = await asyncio.to_thread(
+            studio.submit, values, owner=asker.name, sees=asker.sees, idempotency_key=key,
+            parent=source if source.startswith("video_") else None, request_id=request.state.request_id,
+        )  # fmt: skip
+    except Exception:  # it is refused all the same
+        if taker.fresh:
+            await asyncio.to_thread(taker.undo)
+        raise
     return _answer(studio, job)
 
 
-async def _values(
-    studio: Studio, body: Body, asker: Owner, task: str, video: str | None, keep: bool = True
-) -> dict[str, Any]:
-    """The values of a wish, what was given for it taken in if it is to be kept."""
-    taker = studio if keep else None
+async def _values(studio: Studio, taker: Taker | None, body: Body, task: str, video: str | None) -> dict[str, Any]:
+    """The values of a wish, what was given for it taken in if there is a taker."""
     named = "input_reference" if task == "generate" else "video" if video is None else None
     values = wish_values(body, studio.model, task, named)
     if task == "generate":
-        picture = await reference(taker, body, "input_reference", asker.name)
-        pictures = await card_pictures(taker, body, values, asker.name)
+        picture = await reference(taker, body, "input_reference")
+        pictures = await card_pictures(taker, body, values)
         return values | pictures | ({} if picture is None else {"image": picture})
-    video = video or await reference(taker, body, "video", asker.name, needed=True)
+    video = video or await reference(taker, body, "video", needed=True)
     return values | {"task": task, "video": video}
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import gradio as gr
 
+from ..given import mark_of
 from ..jobs.job import ENDED, Job
 from ..jobs.upkeep import Room, room
 from ..rest.access import Owner
@@ -179,19 +180,24 @@ def _doomed(disk: Room, owner: Owner) -> str:
     """What clean-up takes next, before it does."""
     if not disk.budget or disk.used < FULL * disk.budget:
         return ""
-    full = f"The results take {disk.used / 1e9:.2f} of {disk.budget / 1e9:.2f} GB."
+    full = f"Results and given files take {disk.used / 1e9:.2f} of {disk.budget / 1e9:.2f} GB."
     mine = [job for job in disk.doomed if owner.sees(job)]
-    if not mine:
+    given = sum(owner.sees_all or name.startswith(mark_of(owner.name)) for name in disk.uploads)
+    if not mine and not given:
         return (
-            f'<p class="note">{full} When there is no more room, the files of those that nobody '
-            "looked at for longest are deleted; star what you want to keep.</p>"
+            f'<p class="note">{full} When there is no more room, given files that no video is made from are '
+            "deleted, then the videos that nobody looked at for longest; star what you want to keep.</p>"
         )
-    rows = "".join(f"<li>{html.escape(prompt_of(job)[:80] or job.id)}</li>" for job in mine[:5])
-    more = f" and {len(mine) - 5} more" if len(mine) > 5 else ""
-    return (
-        f'<div class="problem" role="alert"><p>⚠ {full} Within a minute the files of these are '
-        f'deleted{more}, unless they are starred (their settings stay):</p><ul class="doomed">{rows}</ul></div>'
-    )
+    files = f"{given} given {'file is' if given == 1 else 'files are'} deleted that no video is made from"
+    told = f"<p>⚠ {full} Within a minute {files}.</p>" if given else f"<p>⚠ {full}</p>"
+    if mine:
+        rows = "".join(f"<li>{html.escape(prompt_of(job)[:80] or job.id)}</li>" for job in mine[:5])
+        more = f" and {len(mine) - 5} more" if len(mine) > 5 else ""
+        told += (
+            f"<p>Within a minute the files of these are deleted{more}, unless they are starred (their settings "
+        )
+        told += f'stay):</p><ul class="doomed">{rows}</ul>'
+    return f'<div class="problem" role="alert">{told}</div>'
 
 
 class _Disk:
@@ -199,7 +205,7 @@ class _Disk:
 
     def __init__(self, shared: Shared) -> None:
         self.shared, self._lock = shared, threading.Lock()
-        self._seen, self._at = Room(0, 0, ()), float("-inf")
+        self._seen, self._at = Room(0, 0), float("-inf")
 
     def room(self) -> Room:
         with self._lock:

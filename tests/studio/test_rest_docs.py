@@ -12,7 +12,9 @@ import pytest
 
 from kinema.pipeline.command import load
 from kinema.studio.rest.errors import OTHERS, STATUS
+from kinema.studio.rest.requests import PATIENCE, SLOWEST
 from kinema.studio.service import Limits
+from kinema.studio.serving import Serving
 from kinema.studio.webhooks import event_of, read_secret, signed
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -69,7 +71,9 @@ def test_all_codes_and_limits_are_told():
     assert {*STATUS, *OTHERS} <= set(re.findall(r"`([a-z_]+)`", TEXT))
     limits = Limits()
     for told in (f"| {limits.waiting} |", f"| {limits.waiting_each} |", f"| {limits.video_seconds:g} s",
-                 f"{limits.upload_bytes / 1e6:g} MB, {limits.upload_seconds:g} s, 4096 x 2304"):  # fmt: skip
+                 f"{limits.upload_bytes / 1e6:g} MB, {limits.upload_seconds:g} s, 4096 x 2304",
+                 f"| {limits.unclaimed_bytes / 1e6:g} MB |", f"| {Serving.budget / 1e9:g} GB |",
+                 f"| {PATIENCE:g} s, and 1 s more for every {SLOWEST / 1e3:g} kB |"):  # fmt: skip
         assert told in TEXT
     assert limits.upload_pixels == 4096 * 2304
     assert "1920 x 1088 in 2400 frames" in TEXT and limits.video_pixels == 1920 * 1088 * 2400

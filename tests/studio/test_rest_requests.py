@@ -1,8 +1,11 @@
 """What the API takes: bodies of every kind, files once, and never too much; a real server, nothing is made."""
 
+import contextlib
 import errno
 import io
 import json
+import select
+import socket
 import sys
 import threading
 import time
@@ -10,12 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 
 from kinema.data.fetch import FetchError
-from kinema.studio import service
-from kinema.studio.rest import references
+from kinema.studio import given
+from kinema.studio.jobs.upkeep import held_uploads
+from kinema.studio.rest import references, requests
 from kinema.studio.rest.access import Access
 from kinema.studio.service import Limits
 
@@ -50,6 +55,12 @@ def picture(color):
     return file.getvalue()
 
 
+def noise(random):
+    file = io.BytesIO()
+    Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(file, format="PNG")
+    return file.getvalue()
+
+
 def uploads(studio):
     return sorted(path.name for path in (studio.shelf.folder / "uploads").iterdir())
 
@@ -66,11 +77,9 @@ def test_a_repeated_call_with_a_file_is_the_same_call(server, client):
     with pytest.raises(openai.ConflictError, match="another request"):
         client.videos.create(prompt=CAR, input_reference=("a.png", picture("blue")), **again)
     other = client.videos.create(prompt=CAR, input_reference=("a.png", picture("red")))
-    assert (
-        other.id != videos[0].id and len(uploads(studio)) == len(before) + 2
-    )  # the blue one, until it is cleaned
+    assert other.id != videos[0].id and len(uploads(studio)) == len(before) + 1  # the blue one is gone at once
     studio.upload(io.BytesIO(picture("red")), "somebody else")
-    assert len(uploads(studio)) == len(before) + 3  # nobody learns what others gave
+    assert len(uploads(studio)) == len(before) + 2  # nobody learns what others gave
 
 
 def test_storyboards_come_as_the_client_writes_them_as_json_and_with_pictures(server, client):
@@ -146,6 +155,33 @@ def test_a_body_whose_size_nobody_told_is_stopped_all_the_same(server):
     assert answer.status_code == 413 and answer.json()["error"]["code"] == "too_large"
 
 
+def test_a_body_that_drips_is_given_up(server, monkeypatch):
+    monkeypatch.setattr(requests, "PATIENCE", 1.0)
+    monkeypatch.setattr(requests, "SLOWEST", 10_000)
+    host, port = server[0].removeprefix("http://").split(":")
+    head = "POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    with socket.create_connection((host, int(port)), timeout=20) as slow:
+        slow.sendall(f"{head}Content-Length: 1000\r\n\r\n".encode())
+        begun = time.monotonic()
+        with contextlib.suppress(OSError):  # it does not listen any more
+            while time.monotonic() - begun < 10 and not select.select([slow], [], [], 0.05)[0]:
+                slow.sendall(b" ")
+        answer = b"".join(iter(lambda: slow.recv(4096), b"")).decode()
+        assert time.monotonic() - begun < 10
+    assert answer.startswith("HTTP/1.1 408 ") and "x-request-id: req_" in answer and "connection: close" in answer
+    error = json.loads(answer.partition("\r\n\r\n")[2])["error"]
+    assert error["code"] == "too_slow" and error["type"] == "invalid_request_error"
+
+    def steady():
+        for _ in range(12):
+            time.sleep(0.1)
+            yield b" " * 15_000
+        yield b'{"prompt": "a"}'
+
+    sent = {"content": steady(), "headers": {"Content-Type": "application/json"}}
+    assert httpx.post(f"{server[0]}/v1/videos", **sent, timeout=20).status_code == 200  # longer, but it comes
+
+
 @pytest.mark.parametrize(
     ("method", "path", "allowed"),
     [
@@ -182,7 +218,7 @@ def test_a_full_disk_is_said_and_nothing_is_left_of_what_had_no_room(server, mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = uploads(studio)
-    monkeypatch.setattr(service, "_copy", full)
+    monkeypatch.setattr(given, "_copy", full)
     answer = httpx.post(f"{url}/v1/videos", data={"prompt": CAR}, files={"input_reference": ("a", picture("red"))})
     assert answer.status_code == 507 and answer.json()["error"]["code"] == "disk_full"
     assert uploads(studio) == before
@@ -235,6 +271,42 @@ def test_a_full_queue_keeps_no_files_but_answers_what_was_asked_before(tmp_path,
         full = ask("other", "blue")
         assert full.status_code == 429 and int(full.headers["retry-after"]) > 0
         assert ask("k", "red").json()["id"] == first.json()["id"] and len(uploads(studio)) == 1
+
+
+def test_what_is_refused_at_last_keeps_no_files_but_those_that_were_there(tmp_path, tiny_model, monkeypatch):
+    limits = Limits(waiting=1, unclaimed_bytes=6000)
+    with served(tmp_path / "s", tiny_model, limits=limits) as (url, studio):
+
+        def ask(*given):
+            files = [(f"storyboard[{n}][image]", ("a", each)) for n, each in enumerate(given)]
+            cards = [{"at": n, "text": "a"} for n in range(len(given))]
+            return httpx.post(f"{url}/v1/videos", data={"storyboard": json.dumps(cards)}, files=files)
+
+        here = studio.upload(io.BytesIO(picture("red")))
+        monkeypatch.setattr(
+            studio, "foresee", lambda *_, **__: None
+        )  # somebody else takes the last place after it
+        studio.submit({"prompt": "a"})
+        assert ask(picture("red"), picture("blue")).status_code == 429
+        assert uploads(studio) == [here]
+        assert ask(picture("blue"), b"nothing that can be read").status_code == 400
+        assert uploads(studio) == [here]
+        submit = studio.submit
+
+        def given_again(values, **more):
+            studio.upload(io.BytesIO(picture("green")))  # in the app, say
+            return submit(values, **more)
+
+        monkeypatch.setattr(studio, "submit", given_again)
+        assert ask(picture("green")).status_code == 429
+        assert len(uploads(studio)) == 2
+        random = np.random.default_rng(0)
+        while (answer := ask(noise(random))).status_code == 429:
+            studio.upload(io.BytesIO(noise(random)))
+        error = answer.json()["error"]
+        assert answer.status_code == 413 and error["code"] == "uploads_full" and "a day" in error["message"]
+        assert sum(each.size for each in held_uploads(studio.shelf)) <= 6000
+        studio.upload(io.BytesIO(noise(random)), "somebody else")
 
 
 def test_slow_addresses_let_no_other_call_wait(server, monkeypatch):

@@ -40,7 +40,7 @@ def test_a_file_that_is_not_looked_into_in_time_is_refused(whole, monkeypatch, f
             raise found
         return found
 
-    monkeypatch.setattr(whole._prober, "probe", probe)
+    monkeypatch.setattr(whole.given.prober, "probe", probe)
     with pytest.raises(JobError, match="it could not be looked at in time") as refused:
         whole.upload(io.BytesIO(b"a video"))
     assert refused.value.code == "input_not_usable"

@@ -1,22 +1,38 @@
 """The size of the studio's folder, and how long a video will take."""
 
+import io
 import os
+import time
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from kinema.studio.jobs import upkeep
-from kinema.studio.jobs.claims import claim, complete
-from kinema.studio.jobs.job import NoJobError
+from kinema.studio.jobs.claims import claim, complete, fail
+from kinema.studio.jobs.job import JobError, NoJobError
 from kinema.studio.jobs.shelf import Shelf
 from kinema.studio.jobs.store import JobStore
-from kinema.studio.jobs.upkeep import UNDO_SECONDS, UPLOAD_SECONDS, clean, clean_uploads, room
+from kinema.studio.jobs.upkeep import (
+    FRESH_SECONDS,
+    UNDO_SECONDS,
+    UPLOAD_SECONDS,
+    clean,
+    clean_uploads,
+    forget_uploads,
+    held_uploads,
+    room,
+)
 from kinema.studio.jobs.wish import read_wish
 from kinema.studio.models.estimate import seconds_for, seconds_until
 from kinema.studio.models.model import Model
+from kinema.studio.service import Studio
 
 MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10, streams=False)
+RED = io.BytesIO()
+Image.new("RGB", (16, 16), "red").save(RED, format="PNG")
+PICTURE = RED.getvalue()  # between 50 and 100 bytes
 
 
 def made(store, shelf, size=1000, **result):
@@ -168,6 +184,91 @@ def test_what_was_given_stays_as_long_as_a_job_is_made_from_it(studio):
     assert clean_uploads(store, shelf, later) == 1
     store.stop(job.id)
     assert clean_uploads(store, shelf, later) == 0  # it can be tried again
+
+
+HOW = ("unclaimed", "fresh", "kept", "waits", "made", "starred", "cleaned", "failed", "cancelled", "deleted")
+
+
+@settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    files=st.lists(st.tuples(st.integers(1, 3000), st.sampled_from(HOW)), max_size=8),
+    budget=st.integers(0, 12000),
+)
+def test_given_files_that_nothing_needs_go_before_results(tmp_path_factory, files, budget):
+    shelf = Shelf(tmp_path_factory.mktemp("studio"))
+    store = JobStore(shelf.database)
+    store.db.execute("PRAGMA synchronous = OFF")
+    now, sizes, hows, kept = time.time(), {}, {}, set()
+    for number, (size, how) in enumerate(files):
+        name = f"upload_{number:032x}"
+        sizes[name], hows[name] = size, how
+        (shelf.folder / "uploads" / name).mkdir()
+        (shelf.folder / "uploads" / name / "video.mp4").write_bytes(bytes(size))
+        at = now - (0 if how == "fresh" else FRESH_SECONDS + 100 - number)
+        os.utime(shelf.folder / "uploads" / name, (at, at))
+        if how == "kept":
+            kept.add(name)
+        elif how not in ("unclaimed", "fresh"):
+            job = store.add("remix", {"prompt": "a", "video": name})
+            if how in ("made", "starred", "cleaned", "deleted"):
+                complete(store, claim(store, "w"), {})
+            elif how == "failed":
+                fail(store, claim(store, "w"), "out_of_memory", "there was too little")
+            if how == "cleaned":
+                store.mark_cleaned(job.id)
+            store.star(job.id, how == "starred")
+            if how in ("cancelled", "deleted"):
+                (store.stop if how == "cancelled" else store.delete)(job.id)
+            elif how == "waits":
+                store.db.execute("UPDATE jobs SET status = 'in_progress' WHERE id = ?", (job.id,))
+    result = made(store, shelf, 1000)
+    told = room(store, shelf, budget, kept, now)
+    assert told.used == sum(sizes.values()) + 1000
+    idle = [name for name in sizes if hows[name] == "unclaimed"]
+    idle += [name for name in sizes if hows[name] in ("cleaned", "failed", "cancelled")]
+    assert told.lasting == told.used - 1000 - sum(sizes[name] for name in idle)
+    gone = clean(store, shelf, budget, now, kept)
+    left = {path.name for path in (shelf.folder / "uploads").iterdir()}
+    away = [name for name in sizes if name not in left]
+    assert set(away) == set(told.uploads) and list(told.uploads) == idle[: len(away)]
+    assert [job.id for job in gone] == [job.id for job in told.doomed]
+    after = told.used - sum(sizes[name] for name in away)
+    assert not away or after + sizes[told.uploads[-1]] > budget
+    assert bool(gone) == (after > budget)
+    assert not gone or (len(away) == len(idle) and gone[0].id == result.id)
+
+
+def test_a_file_that_is_given_again_at_the_last_moment_stays(studio, monkeypatch):
+    store, shelf = studio
+    names = [f"upload_{letter * 32}" for letter in "abc"]
+    for name in names:
+        (shelf.folder / "uploads" / name).mkdir()
+        (shelf.folder / "uploads" / name / "picture.png").write_bytes(b"x")
+        os.utime(shelf.folder / "uploads" / name, (1000, 1000))
+    seen = {each.id: each.seen for each in held_uploads(shelf)}
+    os.utime(shelf.folder / "uploads" / names[0])
+    store.add("remix", {"prompt": "a", "video": names[1]})
+    assert forget_uploads(store, shelf, seen) == [names[2]]
+    assert {path.name for path in (shelf.folder / "uploads").iterdir()} == set(names[:2])
+
+
+def test_there_is_room_for_a_file_or_it_is_said_why_not(studio):
+    store, shelf = studio
+    whole = Studio(store, shelf, MODEL)
+    starred = made(store, shelf, 5000)
+    store.star(starred.id)
+    whole.given.looked(room(store, shelf, 5050))
+    with pytest.raises(JobError, match=r"no room for this file .* stars away") as full:
+        whole.upload(io.BytesIO(PICTURE))
+    assert full.value.code == "disk_full" and not held_uploads(shelf)
+    store.star(starred.id, False)  # it can be made room for
+    whole.given.looked(room(store, shelf, 100))
+    name = whole.upload(io.BytesIO(PICTURE))
+    assert name == whole.upload(io.BytesIO(PICTURE))  # what is there takes no more
+    with pytest.raises(JobError, match="no room"):
+        whole.upload(io.BytesIO(PICTURE), "somebody else")
+    assert [each.id for each in held_uploads(shelf)] == [name]
+    whole.given.close()
 
 
 def test_an_estimate_comes_from_what_was_made_here(studio):
