@@ -1,7 +1,7 @@
 """Long videos that play while they are made: block by block from `pipe.stream`, into a file that grows.
 
-The growing file is a fragmented MP4: what is in it can be played at any time. The result is written anew when all
-frames are there, from the frames themselves, as every result is.
+The growing file is a fragmented MP4: from its second frame on, what is in it can be played. The result is written
+anew when all frames are there, from the frames themselves, as every result is.
 """
 
 import logging
@@ -23,7 +23,10 @@ from ..jobs.wish import Wish, num_frames
 
 logger = logging.getLogger(__name__)
 
-FRAGMENTS = "frag_every_frame+empty_moov+default_base_moof"  # so a fragment is there with the frame after it
+# A fragment is there with the frame after it, and nothing after the head says at which byte of the file it is. The
+# head is written with the first frame, not empty: it then tells the rate, for which players else await 20 frames.
+FRAGMENTS = "frag_every_frame+default_base_moof+skip_trailer"
+PIECE = 1 << 15  # bytes that Chromium fetches before it looks at any of them
 CRF = 20
 PREVIEW_SIDE, PREVIEW_FRAMES = 96, 8  # of a block, in what is shown beside it
 
@@ -35,6 +38,9 @@ class NothingYetError(Exception):
 class GrowingVideo:
     """A fragmented MP4 that can be played while it is written.
 
+    A block may be a few hundred bytes, and Chromium plays whole pieces: so the last one is filled up after every
+    block, with a box that readers skip (`free`, ISO/IEC 14496-12).
+
     Args:
         path: of the file.
         width, height: pixels, even.
@@ -44,7 +50,8 @@ class GrowingVideo:
     def __init__(self, path: Path, width: int, height: int, fps: float) -> None:
         self._rate, self._count = Fraction(fps).limit_denominator(1001), 0
         options = {"movflags": FRAGMENTS, "flush_packets": "1", "fflags": "+bitexact"}
-        self._container = av.container.open(f"file:{path}", "w", format="mp4", container_options=options)
+        self._file = path.open("wb", buffering=0)
+        self._container = av.container.open(self._file, "w", format="mp4", container_options=options)
         self._stream = stream = self._container.add_stream("libx264", rate=self._rate)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         # Without B-frames and look-ahead every frame leaves the encoder at once.
@@ -63,12 +70,16 @@ class GrowingVideo:
             picture.pts, picture.time_base = self._count, 1 / self._rate
             self._count += 1
             self._container.mux(self._stream.encode(picture))
+        if self._count > 1:  # the head is there: it does say where its frame is
+            empty = -(self._file.tell() + 8) % PIECE
+            self._file.write((8 + empty).to_bytes(4, "big") + b"free" + bytes(empty))
 
     def close(self) -> None:
         """Write what is left of it."""
-        if self._count:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
+        with self._file:
+            if self._count:
+                self._container.mux(self._stream.encode(None))
+            self._container.close()
 
 
 @dataclass
