@@ -106,7 +106,9 @@ def build_parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--out", type=Path, default=None, help="default: runs/eval; of --clips: runs/eval-clips")
     evaluate.add_argument("--show", action="store_true", help="print the list's ids and prompts, and stop")
     evaluate.add_argument("--quick", action="store_true", help="24 prompts instead of the whole exam")
-    evaluate.add_argument("--list", default="full", help="full, test, probe, dev, quick, or a file of prompts")
+    evaluate.add_argument(
+        "--list", default="full", help="full, test, probe, dev, quick, simple-test, simple-dev, or a file"
+    )
     evaluate.add_argument("--prompts", type=int, default=None, help="only the first so many of the list")
     evaluate.add_argument(
         "--repeats", type=int, default=None, help="clips a prompt (default: 4 of full, else 1 or 2)"

@@ -31,6 +31,7 @@ BESIDE = 0.08  # of the picture's width: how far off sideways counts as beside
 
 # Prompts ask for the ends of a scale only: slow or fast, small or large.
 ENDS = np.array([1.0, 0.0, 1.0])
+UPPER = np.array([0.0, 1.0, 1.0])  # of sizes at the simple levels, where nothing is small
 # What the networks saw most in training they expect too much: matte and plain things, and things that go nowhere.
 # These weights of the first word were chosen on the development prompts' true clips.
 RARE = np.array([0.2, 1.0, 1.0, 1.0])
@@ -95,7 +96,7 @@ def said(reading: Reading, prompt: ExamPrompt) -> dict[str, str]:
             "then": _word(MOTIONS, first.halves[1]),
             "direction": _word(DIRECTIONS, (first.half_directions[0] if turns else first.direction) * GOING),
             "speed": _word(SPEEDS, first.speed * ENDS),
-            "size": _word(SIZES, first.size * ENDS),
+            "size": _word(SIZES, first.size * (ENDS if prompt.level is None else UPPER)),
             "material": _word(MATERIALS, first.material * RARE),
             "pattern": _word(PATTERNS, first.pattern * RARE),
         }

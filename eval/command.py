@@ -2,6 +2,7 @@
 
     kinema eval                                   # the packaged checkpoint sits the whole exam
     kinema eval runs/cpu/checkpoint --quick       # 24 prompts, a first look
+    kinema eval --list simple-test                # what models of Diorama's levels 0 and 1 sit instead
     kinema eval A B                               # two checkpoints, compared prompt by prompt
     kinema eval --clips FOLDER                    # another system's videos, named after the prompts
 
@@ -109,7 +110,7 @@ def evaluate(
 
     Args:
         pipe: a pipeline.
-        prompts: what to ask, or the name of a list: "quick", "dev", "test", "probe", "full".
+        prompts: what to ask, or the name of a list: "full" or one of `questions.NAMES`.
         out: folder for clips and report.
         list_name: of the prompts, for the report.
         repeats: clips of each prompt; None: as the list says.

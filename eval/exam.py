@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from ..pipeline.pipeline import KinemaPipeline
 
 FULL = ("probe", "test")
-REPEATS = {"quick": 1, "dev": 2, "test": 4, "probe": 4, "full": 4}  # clips of each prompt
+# Clips of each prompt.
+REPEATS = {"quick": 1, "dev": 2, "test": 4, "probe": 4, "full": 4, "simple-dev": 2, "simple-test": 4}
 TRUTH = 1  # raise it when scenes are staged or rendered otherwise: true clips and what follows are made anew
 DEALS = 8  # other prompts that each clip is held to, for chance
 TRUTH_SIDE = 64  # pixels on the shorter side of true clips beside foreign ones: what the judge sees
@@ -56,7 +57,7 @@ class Shape:
 
 
 def prompts_of(name: str) -> list[ExamPrompt]:
-    """The prompts of "full" (probes and test), "quick", "dev", another list, or a file."""
+    """The prompts of "full" (probes and test), of one list of `questions.NAMES`, or of a file."""
     names = FULL if name == "full" else (name,)
     return [prompt for each in names for prompt in load_prompts(each)]
 

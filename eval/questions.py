@@ -2,12 +2,14 @@
 
 The lists stand in lists/*.jsonl, one prompt a line:
 
-| list  | prompts | for                                                                                  |
-|-------|---------|--------------------------------------------------------------------------------------|
-| test  | 400     | the exam; frozen: it never changes                                                   |
-| dev   | 200     | choosing settings and finding faults; nothing is reported from it                    |
-| probe | 210     | the headline: one question at a time on a plain stage, worded by the corpus's grammar |
-| quick | 24      | a first look, and what CI runs: one object, within the world of the smallest presets |
+| list        | prompts | for                                                                                  |
+|-------------|---------|--------------------------------------------------------------------------------------|
+| test        | 400     | the exam; frozen: it never changes                                                   |
+| dev         | 200     | choosing settings and finding faults; nothing is reported from it                    |
+| probe       | 210     | the headline: one question at a time on a plain stage, worded by the corpus's grammar |
+| quick       | 24      | a first look, and what CI runs: one object, within the world of the smallest presets |
+| simple-test | 160     | the exam of models that know levels 0 and 1 of Diorama alone (`simple`)              |
+| simple-dev  | 160     | to it what dev is to test                                                            |
 
 Tiers: A, one object in other wording than the corpus's; B, compositions held out of training; C, several objects
 with relations, counts and events, and one thing after another; P, probes.
@@ -37,9 +39,12 @@ from ..data.diorama.scene import (
     Move,
     TimeOfDay,
 )  # fmt: skip
+from ..data.diorama.simple import FIRST_KINDS, SIMPLE_KINDS
+from ..data.diorama.simple import actions_of as simple_actions_of
 from ..data.diorama.stage import FLAT_TOPPED, FLOATING, actions_of
 
 LISTS = Path(__file__).with_name("lists")
+NAMES = ("test", "dev", "probe", "quick", "simple-test", "simple-dev")
 SIDEWAYS = ("left", "right")
 GOING = ("roll", "slide", "drive", "sail", "fly", "waddle")
 
@@ -72,7 +77,7 @@ class AskedObject(Fact):
 
     kind: Kind
     colour: Colour | None = None
-    size: Literal["small", "large"] | None = None
+    size: Literal["small", "medium", "large"] | None = None  # medium: of prompts with a level alone
     material: Literal["shiny", "metallic", "glowing"] | None = None
     pattern: Literal["striped", "spotted", "checkered"] | None = None
     count: int | None = Field(default=None, ge=1, le=4)  # 2 to 4: a row
@@ -105,6 +110,7 @@ class ExamPrompt(Fact):
     time: TimeOfDay | None = None
     camera: Move | None = None
     style: Literal["cartoon", "black and white", "sepia", "pixel art", "sketch"] | None = None
+    level: Literal[0, 1] | None = None  # of Diorama: what the prompt leaves open is as it is at this level
     focus: tuple[str, ...] = ()  # of a probe: the attributes it counts for; () all that it asks
 
     @cached_property
@@ -199,7 +205,7 @@ def problems(prompt: ExamPrompt) -> list[str]:
         found.append("left of and right of need a subject that stays")
     if prompt.camera == "track" and first.direction not in SIDEWAYS:
         found.append("track needs a subject that goes left or right")
-    found += _event_problems(prompt)
+    found += _event_problems(prompt) + _level_problems(prompt)
     held = heldout_facts(prompt)
     if (prompt.tier == "B") != bool(held) and prompt.tier != "P":
         found.append(f"tier {prompt.tier} and held-out pairs {held}")
@@ -235,11 +241,35 @@ def _event_problems(prompt: ExamPrompt) -> list[str]:
     )
 
 
+def _level_problems(prompt: ExamPrompt) -> list[str]:
+    """What a prompt with a level asks that Diorama does not show at that level."""
+    level, first, found = prompt.level, prompt.objects[0], list[str]()
+    if level is None:
+        return ["medium is asked at a level of Diorama alone"] if first.size == "medium" else []
+    kinds, sizes = (SIMPLE_KINDS, ("large",)) if level == 0 else (FIRST_KINDS, ("medium", "large"))
+    skies, times = ("plain",), ("day", "sunset", "night")
+    floors = ("grass", "sand", "snow", "wood")
+    if level == 1:
+        skies, times = (*skies, "hills", "mountains", "city"), (*times, "dawn")
+        floors = (*floors, "checkered", "stone")
+    of_each = (
+        (first.kind, kinds), (first.size, sizes), (prompt.floor, floors), (prompt.background, skies),
+        (prompt.time, times), (prompt.camera, ("static",)), (first.direction, SIDEWAYS),
+        (first.motion, tuple(simple_actions_of(first.kind, level))),
+    )  # fmt: skip
+    found += [f"level {level} has no {word}; it has {', '.join(words)}" for word, words in of_each
+              if word is not None and word not in words]  # fmt: skip
+    more = (first.material, first.pattern, first.count, first.then, prompt.style, prompt.event)
+    if len(prompt.objects) > 1 or any(more):
+        found.append(f"level {level} has one plain object with one motion, drawn realistically")
+    return found
+
+
 def load_prompts(source: str | Path = "test", count: int | None = None) -> list[ExamPrompt]:
     """A list of prompts.
 
     Args:
-        source: "test", "dev", "probe", "quick", or a file in the same format.
+        source: one of `NAMES`, or a file in the same format.
         count: only the first so many.
 
     Raises:
@@ -247,11 +277,9 @@ def load_prompts(source: str | Path = "test", count: int | None = None) -> list[
         ValueError: a line that is no prompt, that asks nothing or repeats an id, named with its number; no prompt
             at all, or fewer than asked for.
     """
-    path = LISTS / f"{source}.jsonl" if source in ("test", "dev", "probe", "quick") else Path(source)
+    path = LISTS / f"{source}.jsonl" if source in NAMES else Path(source)
     if not path.is_file():
-        raise FileNotFoundError(
-            f"{source} is neither a list of prompts (full, test, probe, dev, quick) nor a file"
-        )
+        raise FileNotFoundError(f"{source} is neither a list of prompts (full, {', '.join(NAMES)}) nor a file")
     prompts = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():

@@ -6,6 +6,7 @@ too (of other prompts and seeds).
 
 from ..data.diorama.directing import EVENT_SIZES, stage_event, stage_halves
 from ..data.diorama.draws import Draws
+from ..data.diorama.rules import is_heldout
 from ..data.diorama.scene import (
     BACKGROUNDS,
     COLOURS,
@@ -21,6 +22,7 @@ from ..data.diorama.scene import (
     TimeOfDay,
 )  # fmt: skip
 from ..data.diorama.sight import in_sight
+from ..data.diorama.simple import draw_object, draw_simple
 from ..data.diorama.stage import actions_of, beside, draw_camera, draw_row, draw_thing
 from .questions import AskedObject, ExamPrompt
 
@@ -49,6 +51,10 @@ def stage(prompt: ExamPrompt, seed: int = 0, *, clean: bool | None = None) -> Sc
     clean = prompt.tier == "P" if clean is None else clean
     for attempt in range(ATTEMPTS):
         draws = Draws("exam", prompt.id, prompt.text, seed, attempt)
+        if prompt.level is not None:
+            if scene := _draw_simple(draws, prompt, seed, prompt.level):
+                return scene
+            continue
         scene = _draw(draws, prompt, seed, clean)
         if scene is not None and attempt >= PATIENCE:  # it takes much room, or is small
             camera = scene.camera
@@ -118,6 +124,26 @@ def _draw(draws: Draws, prompt: ExamPrompt, seed: int, clean: bool) -> Scene | N
         pair_events=pair,
         second_motions=(second,) * (asked.count or 1) if second else (),
     )
+
+
+def _draw_simple(draws: Draws, prompt: ExamPrompt, seed: int, level: int) -> Scene | None:
+    """One attempt at a scene of level 0 or 1, framed as there; what is not asked is no held-out composition."""
+    split = "heldout" if prompt.tier == "B" else "train"
+    scene, asked = draw_simple(draws, seed, 0, split, level), prompt.objects[0]
+    size = asked.size or scene.objects[0].size
+    for _ in range(200):
+        thing = draw_object(draws, asked.kind, size, level)
+        motion = thing.motion
+        wanted = (asked.motion or motion.action, asked.direction or motion.direction, asked.speed or motion.speed)
+        if (motion.action, motion.direction, motion.speed) == wanted:
+            break
+    else:
+        return None
+    facts = {"floor": prompt.floor, "background": prompt.background, "time_of_day": prompt.time}
+    facts = {name: word for name, word in facts.items() if word}
+    thing = thing.model_copy(update={"colour": asked.colour or thing.colour})
+    scene = scene.model_copy(update={"objects": (thing,), **facts})
+    return scene if is_heldout(scene) == (prompt.tier == "B") else None
 
 
 def _subject(draws: Draws, asked: AskedObject, clean: bool, size: Size | None = None) -> SceneObject | None:

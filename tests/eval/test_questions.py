@@ -6,8 +6,15 @@ from collections import Counter
 import pytest
 
 from kinema.data.diorama import VOCABULARY, facts
+from kinema.data.diorama.captions import captions
+from kinema.data.diorama.rules import is_heldout
+from kinema.data.diorama.sampler import sample_scene
+from kinema.eval import simple
+from kinema.eval.exam import REPEATS
 from kinema.eval.questions import (
     ATTRIBUTES,
+    LISTS,
+    NAMES,
     ExamPrompt,
     digest,
     heldout_facts,
@@ -22,7 +29,10 @@ FROZEN = {
     "dev": "b837a40ae2afedca",
     "probe": "3291785794c40d82",
     "quick": "203a1b8cf97858c4",
+    "simple-test": "b74a5cf3fbfbb35b",
+    "simple-dev": "d1d5b1a5e5e0b277",
 }
+SIMPLE = ("simple-dev", "simple-test")
 
 
 @pytest.mark.parametrize("name", FROZEN)
@@ -31,12 +41,14 @@ def test_the_lists_never_change(name):
 
 
 def test_there_are_400_to_test_200_to_develop_with_and_none_in_both():
-    lists = {name: load_prompts(name) for name in FROZEN}
+    lists = {name: load_prompts(name) for name in NAMES}
     assert {name: len(found) for name, found in lists.items()} == {
         "test": 400,
         "dev": 200,
         "probe": 210,
         "quick": 24,
+        "simple-test": 160,
+        "simple-dev": 160,
     }
     texts = Counter(prompt.text.lower() for found in lists.values() for prompt in found)
     assert max(texts.values()) == 1
@@ -60,6 +72,71 @@ def test_each_attribute_is_asked_often_enough_for_200_clips_of_4_seeds():
     assert {name for _, name in asked} == set(ATTRIBUTES)
     probes = Counter(name for prompt in load_prompts("probe") for name in prompt.asked)
     assert all(probes[name] >= 50 for name in ("object", "colour", "motion", "direction", "camera", "count"))
+
+
+def test_the_simple_lists_are_what_their_command_writes(tmp_path):
+    for path in simple.write(tmp_path):
+        assert path.read_text() == (LISTS / path.name).read_text()
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_the_simple_lists_ask_all_that_levels_0_and_1_have_often_enough(name):
+    prompts = load_prompts(name)
+    asked = Counter((prompt.tier, attribute) for prompt in prompts for attribute in prompt.asked)
+    both = ("object", "colour", "motion", "direction", "floor", "background", "time", "size")
+    assert set(asked) == {(tier, attribute) for tier in "AB" for attribute in both} | {("A", "speed")}
+    assert all(count >= 50 for count in asked.values()) and REPEATS["simple-test"] * 50 >= 200
+    assert all(prompt.level == 1 for prompt in prompts)
+
+
+def test_the_simple_lists_share_nothing_with_each_other_or_with_training():
+    lists = {name: load_prompts(name) for name in SIMPLE}
+    cores = [(p.objects[0].kind, p.objects[0].colour, p.objects[0].motion, p.objects[0].direction)
+             for found in lists.values() for p in found]  # fmt: skip
+    assert len(set(cores)) == len(cores) == 320
+    texts = {prompt.text.lower().rstrip(".") for found in lists.values() for prompt in found}
+    scenes = [sample_scene(0, n, difficulty=(0, 1), split=s) for n in range(250) for s in ("train", "heldout")]
+    taught = {text.lower().rstrip(".") for scene in scenes for text in captions(scene).values()}
+    assert not texts & taught
+    staged = [stage(prompt, 3) for found in lists.values() for prompt in found[::16]]
+    assert all(is_heldout(s) == (s.split == "heldout") for s in staged)
+    things = [s.objects[0].model_dump_json() for s in (*staged, *scenes)]
+    assert len(set(things)) == len(things)
+
+
+@pytest.mark.parametrize("name", SIMPLE)
+def test_a_simple_prompt_is_staged_at_its_level(name):
+    for prompt in load_prompts(name)[::5]:
+        scene, asked = stage(prompt, 7), prompt.objects[0]
+        thing = scene.objects[0]
+        assert (scene.level, len(scene.objects), scene.camera.move) == (1, 1, "static")
+        assert (thing.material, thing.pattern, scene.style) == ("matte", "plain", "realistic")
+        assert thing.size in ("medium", "large") and scene.floor not in ("road", "water")
+        told = {"kind": thing.kind, "colour": thing.colour, "size": thing.size, "motion": thing.motion.action,
+                "direction": thing.motion.direction, "speed": thing.motion.speed}  # fmt: skip
+        assert all(told[name] == word for name, word in asked.model_dump(exclude_none=True).items())
+        seen = {"floor": scene.floor, "background": scene.background, "time": scene.time_of_day}
+        assert all(getattr(prompt, name) in (None, word) for name, word in seen.items())
+        assert stage(prompt, 7) == scene != stage(prompt, 8)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"floor": "water"}, "no water"),
+        ({"objects": [{"kind": "robot"}]}, "no robot"),
+        ({"objects": [{"kind": "car", "size": "small"}]}, "no small"),
+        ({"objects": [{"kind": "car", "motion": "swing"}]}, "no swing"),
+        ({"objects": [{"kind": "car", "material": "shiny"}]}, "one plain object"),
+        ({"level": None, "objects": [{"kind": "car", "size": "medium"}]}, "level of Diorama alone"),
+        ({"level": 0, "background": "hills"}, "no hills"),
+        ({"objects": [{"kind": "ring"}], "background": "city"}, None),
+    ],
+)
+def test_what_a_level_does_not_show_is_told(change, said):
+    values = {"id": "x", "tier": "A", "text": "x", "level": 1, "objects": [{"kind": "car"}]} | change
+    found = " ".join(problems(ExamPrompt.model_validate(values)))
+    assert said in found if said else not found
 
 
 @pytest.mark.parametrize("number", range(0, 400, 23))
