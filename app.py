@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")  # before gradio is imported
 
 if TYPE_CHECKING:
+    import socket
+
     from fastapi import FastAPI
 
     from kinema.studio.serving import Served, Serving
@@ -62,30 +64,70 @@ def build_app(served: "Served") -> "FastAPI":
 
 
 def serve(serving: "Serving") -> None:
-    """Serve until interrupted.
+    """Serve until interrupted. What can be known to be wrong is said before anything large is imported.
 
     Raises:
         ServeError: it cannot start; the message says what to change.
     """
+    from kinema.studio.serving import check_serving, open_studio
+
+    check_serving(serving)
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises it again when it has stopped
     import uvicorn
 
-    from kinema.studio.serving import check_exposure, open_studio
     from kinema.studio.ui.captions import check_captions
 
     if serving.captions is not None:
         check_captions(serving.captions)
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(0))  # uvicorn raises it again when it has stopped
-    check_exposure(serving)
-    sys.stdout.write("Kinema: starting …\n")
+
+    class Server(uvicorn.Server):
+        """One that says when it listens, and when it does not any more."""
+
+        async def startup(self, sockets: "list[socket.socket] | None" = None) -> None:
+            await super().startup(sockets)
+            if self.started:
+                say(f"ready at {address_of(serving)} (API: /docs)")
+                say(f"results are kept in {served.studio.shelf.folder}; Ctrl+C ends it and loses nothing")
+
+        async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
+            say(f"stopping; {left_of(served)}")
+            await super().shutdown(sockets)
+
+    begun = False
+    try:
+        with open_studio(serving) as served:
+            app = build_app(served)
+            config = uvicorn.Config(
+                app, serving.host, serving.port, log_level="warning", timeout_graceful_shutdown=DRAIN
+            )
+            begun = True
+            Server(config).run()
+    finally:
+        if begun:
+            say("stopped; the same command starts it again")
+
+
+def say(what: str) -> None:
+    """Tell whoever started the server how it is."""
+    sys.stdout.write(f"Kinema: {what}\n")
     sys.stdout.flush()
-    with open_studio(serving) as served:
-        config = uvicorn.Config(
-            build_app(served), serving.host, serving.port, log_level="warning", timeout_graceful_shutdown=DRAIN
-        )
-        sys.stdout.write(f"Kinema: http://{serving.host}:{serving.port} (API: /docs)\n")
-        sys.stdout.write(f"Results are kept in {served.studio.shelf.folder}; Ctrl+C ends it and loses nothing.\n")
-        sys.stdout.flush()
-        uvicorn.Server(config).run()
+
+
+def address_of(serving: "Serving") -> str:
+    """Where a browser finds the pages."""
+    host = f"[{serving.host}]" if ":" in serving.host else serving.host
+    return f"http://{host}:{serving.port}"
+
+
+def left_of(served: "Served") -> str:
+    """What becomes of the queue when the server stops."""
+    jobs = served.studio.store.waiting()
+    making = sum(job.status == "in_progress" for job in jobs)
+    if not jobs:
+        return "nothing is being made, and nothing waits"
+    parts = [f"{making} being made (begun anew next time)"] if making else []
+    parts += [f"{len(jobs) - making} waiting"] if len(jobs) > making else []
+    return f"{' and '.join(parts)}: made when it is started again. All that is finished is kept"
 
 
 def main(argv: Sequence[str] | None = None) -> None:

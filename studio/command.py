@@ -3,7 +3,7 @@
 import argparse
 import os
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -17,42 +17,70 @@ if TYPE_CHECKING:
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `kinema serve`."""
     add = parser.add_argument
-    add("--model", default=None, help="folder or hub id (default: the packaged checkpoint)")
-    add("--folder", type=Path, default=None, help="of jobs and results (default: ~/.local/share/kinema/studio)")
-    add("--host", default="127.0.0.1", help="to listen on (default: this machine only)")
-    add("--port", type=int, default=7860)
-    add("--api-key", action="append", default=[], metavar="KEY", help="may ask; can be repeated. KINEMA_API_KEY "
-        "in the environment does the same, and is not seen in the list of processes")  # fmt: skip
-    add("--public", action="store_true", help="listen to other machines without a key")
-    add("--allow-host", action="append", default=[], metavar="NAME", help="of a proxy in front")
-    add("--allow-origin", action="append", default=[], metavar="URL", help="of a page that may call the API")
-    add("--workers", type=int, default=None, metavar="N", help="processes that make videos (default: 1)")
-    add("--device", action="append", default=[], help="cpu, cuda:0, mps; repeated: one worker each")
-    add("--engine", default="local", choices=["local", "ray"], help="ray: workers are actors of a Ray cluster "
-        "(pip install 'kinema[ray]')")  # fmt: skip
+    add("--model", default=None, help="folder or hub id of a Kinema model, or of a diffusers pipeline that makes "
+        "videos (default: the packaged model)")  # fmt: skip
+    add("--folder", type=Path, default=None, help="where jobs and results are kept (default: "
+        "~/.local/share/kinema/studio)")  # fmt: skip
+    add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
+    add("--port", type=int, default=7860, help="port to listen on (default: 7860)")
+    add("--api-key", action="append", default=[], metavar="KEY", help="a key that may ask; can be repeated. "
+        "KINEMA_API_KEY in the environment, several with commas between, does the same and is not seen in lists "
+        "of processes (default: none, everybody who reaches the server may ask)")  # fmt: skip
+    add("--public", action="store_true", help="listen to other machines without a key (default: refuse to)")
+    add("--allow-host", action="append", default=[], metavar="NAME", help="another name that the server is asked "
+        "under, of a proxy in front; can be repeated (default: --host, localhost and bare addresses)")  # fmt: skip
+    add("--allow-origin", action="append", default=[], metavar="URL", help="origin of a page that may call the "
+        "API from a browser; can be repeated (default: none)")  # fmt: skip
+    add("--workers", type=int, default=None, metavar="N", help="processes that make videos, one a GPU in turn "
+        "(default: 1)")  # fmt: skip
+    add("--device", action="append", default=[], help="cpu, cuda:0, mps …; repeated: one worker each (default: "
+        "the best there is)")  # fmt: skip
+    add("--engine", default="local", choices=["local", "ray"], help="local: workers are processes of this machine "
+        "(default); ray: actors of a Ray cluster (pip install 'kinema[ray]')")  # fmt: skip
     add("--ray-address", default=None, metavar="ADDRESS", help="auto, HOST:PORT or ray://HOST:PORT (default: "
         "RAY_ADDRESS, or a Ray of this machine alone)")  # fmt: skip
-    add("--mcp", action="store_true", help="let language models make videos, at /mcp (pip install 'kinema[mcp]')")
-    add("--dtype", default=None, choices=["float32", "bfloat16", "float16"])
-    add("--captions", type=Path, default=None, metavar="DATASET", help="review its captions in the app, too")
-    add("--disk", default=None, metavar="SIZE", help="that results and uploads may take, such as 20GB "
-        "(the default); the least recently used go first, starred ones never")  # fmt: skip
-    add("--per-minute", type=int, default=None, metavar="N", help="videos a key may ask for")
-    add("--waiting", type=int, default=None, metavar="N", help="videos that may wait (default: 200)")
-    add("--waiting-each", type=int, default=None, metavar="N", help="of one key (default: 50)")
+    add("--mcp", action="store_true", help="let language models make videos, at /mcp (pip install 'kinema[mcp]', "
+        "default: off)")  # fmt: skip
+    add("--dtype", default=None, choices=["float32", "bfloat16", "float16"], help="of the weights (default: as "
+        "they were saved)")  # fmt: skip
+    add("--captions", type=Path, default=None, metavar="DATASET", help="folder of a dataset whose captions are "
+        "reviewed in the app, too (default: none)")  # fmt: skip
+    add("--disk", default=None, metavar="SIZE", help="that results and uploads may take, in KB, MB, GB or TB "
+        "(default: 20GB); the least recently used go first, starred ones never")  # fmt: skip
+    add("--per-minute", type=_positive(int), default=None, metavar="N", help="videos that a key may ask for in a "
+        "minute (default: any number)")  # fmt: skip
+    add("--waiting", type=_positive(int), default=None, metavar="N", help="videos that may wait in the queue "
+        "(default: 200)")  # fmt: skip
+    add("--waiting-each", type=_positive(int), default=None, metavar="N", help="of them of one key (default: 50)")
+    add("--longest", type=_positive(float), default=None, metavar="SECONDS", help="length of a video at most "
+        "(default: 600)")  # fmt: skip
     add("--prompt-filter", default=None, metavar="MODULE:FUNCTION", help="is given every text, "
-        "and answers why it is refused, or None")  # fmt: skip
+        "and answers why it is refused, or None (default: nothing is refused)")  # fmt: skip
     add("--webhook", action="append", default=[], metavar="URL", help="is told of every video that is made or "
-        "has failed; the secret that signs it is read from KINEMA_WEBHOOK_SECRET")  # fmt: skip
+        "has failed; can be repeated. KINEMA_WEBHOOK_SECRET in the environment signs it (default: "
+        "none)")  # fmt: skip
     add_finish_options(parser)
     add_improve_options(parser)
-    add("--longest", type=float, default=None, metavar="SECONDS", help="of a video (default: 600)")
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        try:
+            number = kind(text)
+        except ValueError:
+            number = 0
+        if not 0 < number < float("inf"):
+            raise argparse.ArgumentTypeError(f"{text!r} is not more than 0")
+        return number
+
+    return read
 
 
 def command(args: argparse.Namespace) -> None:
     """Serve; what keeps it from starting is one line."""
-    from kinema.app import serve
+    from kinema.app import say, serve
 
+    say(f"starting with {args.model or 'the packaged model'} …")  # to import the rest takes a while
     from ..pipeline.checkpoint import CheckpointError
     from .jobs.job import JobError
     from .making.finishing import FinishError

@@ -11,15 +11,17 @@ if TYPE_CHECKING:
 def add_finish_options(parser: argparse.ArgumentParser) -> None:
     """Those of a `Finish`."""
     add = parser.add_argument
-    add("--mark", metavar="TEXT", help="words written onto every frame, such as 'Made with AI'")
+    add("--mark", metavar="TEXT", help="words written onto every frame, such as 'Made with AI' (default: "
+        "none)")  # fmt: skip
     add(
         "--c2pa-cert",
         type=Path,
         metavar="FILE",
-        help="PEM certificates to sign results with (Content Credentials)",
+        help="PEM certificates to sign results with (Content Credentials; default: they are not signed)",
     )
     add("--c2pa-key", type=Path, metavar="FILE", help="PEM private key of the first of them")
-    add("--c2pa-tsa", metavar="URL", help="a time-stamping authority, which is asked for every result")
+    add("--c2pa-tsa", metavar="URL", help="a time-stamping authority, which is asked for every result "
+        "(default: none)")  # fmt: skip
 
 
 def finish_of(args: argparse.Namespace) -> "Finish":

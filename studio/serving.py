@@ -10,6 +10,7 @@ import ipaddress
 import logging
 import os
 import secrets
+import socket
 import threading
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from .models.model import read_model
 from .prompts.improve import improver_of
 from .rest.access import Access
 from .service import Filter, Limits, Studio
-from .webhooks import WebhookError, Webhooks
+from .webhooks import WebhookError, Webhooks, check_url, read_secret
 
 KEYS = "KINEMA_API_KEY"  # environment: keys that are taken, with commas between
 SECRET = "KINEMA_WEBHOOK_SECRET"  # environment: signs what other programs are told
@@ -116,6 +117,53 @@ def check_exposure(serving: Serving) -> None:
     )
 
 
+def check_serving(serving: Serving) -> None:
+    """What can be told before anything large is imported.
+
+    Raises:
+        ServeError: it could not be served; the message says what to change.
+        CheckpointError: there is no such model.
+    """
+    check_exposure(serving)
+    folder = serving.folder.expanduser().absolute()
+    with _said(), only_server(folder):
+        check_port(serving.host, serving.port)
+        for url in serving.webhooks:
+            check_url(url)
+        if serving.webhooks:
+            read_secret(serving.webhook_secret)
+        if serving.captions is not None and not serving.captions.expanduser().is_dir():
+            raise ServeError(f"--captions {serving.captions}: there is no such folder")
+        improver_of(serving.improve_url, serving.improve_model)  # a JobError if they do not fit
+        read_model(serving.model)
+        serving.finish.check()
+
+
+def check_port(host: str, port: int) -> None:
+    """
+    Raises:
+        ServeError: nothing can listen there.
+    """
+    if not 0 < port < 65536:
+        raise ServeError(f"--port {port}: a number from 1 to 65535 is needed")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise ServeError(f"--host {host}: this is no address to listen on ({error.strerror or error})") from None
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            try:
+                trial.bind(address)
+            except OSError as error:
+                raise ServeError(
+                    f"{host}:{port} cannot be listened on ({error.strerror}); end what is there, or give another "
+                    "--port or --host"
+                ) from None
+
+
 def is_loopback(host: str) -> bool:
     """Whether only this machine can ask there."""
     if host == "localhost":
@@ -130,10 +178,16 @@ def only_server(folder: Path) -> Iterator[None]:
     """Hold a studio's folder.
 
     Raises:
-        ServeError: another server holds it.
+        ServeError: another server holds it, or it cannot be written to.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".server").open("a+") as lock:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".server").open("a+")
+    except OSError as error:
+        raise ServeError(
+            f"{folder} cannot be written to ({error.strerror}); give another --folder, or allow it"
+        ) from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

@@ -84,13 +84,12 @@ def improver_of(url: str | None = None, model: str | None = None) -> Improver:
     """
     if url is None and model is None:
         return improve
+    if not model:
+        raise ImproveError(f"which model of {url}? Give its name with --improve-model, as {url}/models lists it")
     from .writers import EndpointWriter, TransformersWriter
 
     if url is None:
-        assert model is not None
         return _by(TransformersWriter(model))
-    if not model:
-        raise ImproveError(f"which model of {url}? Give its name with --improve-model, as {url}/models lists it")
     return _by(EndpointWriter(url, model))
 
 
