@@ -17,6 +17,7 @@ import numpy as np
 from ..data.diorama.scene import COLOURS, KINDS
 from ..data.files import atomic_path
 from . import drawings
+from .bars import COLUMNS, bars, cells, summary
 from .drawings import Detail
 from .outcome import to_json
 from .questions import MOTIONS, ExamPrompt
@@ -74,7 +75,13 @@ def write_card(out: str | Path, report: Mapping[str, Any], frames: Frames, truth
     save(out / "report.json", to_json(report))
     sitting = Sitting.from_dict(report["sitting"])
     clips = shown_clips(report)
-    parts = [*_head(report, sitting), *_tables(report), *_measures(report), *_plots(report, sitting, clips)]
+    parts = [
+        *_head(report, sitting),
+        *_bars(report),
+        *_tables(report),
+        *_measures(report),
+        *_plots(report, sitting, clips),
+    ]
     pictures = [_sheets(sitting, frames), _worst(clips, frames, truth), _typical(clips, frames, truth)]
 
     def page(detail: Detail) -> str:
@@ -176,6 +183,27 @@ def _head(report: Mapping[str, Any], sitting: Sitting) -> list[str]:
         "after the autoencoder. <b>Share</b>: (score − chance) / (ceiling − chance); 0 % ignores the prompt, "
         "100 % is as good as truth. Brackets are 95 % intervals over prompts.</p>",
         f'<div class="wide">{drawings.bar_legend()}</div>',
+    ]
+
+
+def _bars(report: Mapping[str, Any]) -> list[str]:
+    rows = bars(report["marks"])
+    if not rows:
+        return []
+    head = "".join(f"<th>{column}</th>" for column in COLUMNS)
+    lines = ""
+    for row in rows:
+        style = {True: ' class="good"', False: ' class="bad"', None: ""}[row["passed"]]
+        *most, said = (escape(cell) for cell in cells(row))
+        mark = {True: "✓ ", False: "✗ ", None: ""}[row["passed"]]
+        lines += f"<tr>{''.join(f'<td>{cell}</td>' for cell in most)}<td{style}>{mark}{said}</td></tr>"
+    said = [f"Prompts: {summary(rows)}.", f"Autoencoder: {summary(rows, 'autoencoder')}."]
+    told = " ".join(line for line in said if "bars" in line)
+    return [
+        "<h2>Bars</h2><p>What a packaged checkpoint should reach. A bar is passed when the point estimate reaches "
+        f"it. Of “prompt”: the share; of “autoencoder”: the ceiling after it, of that before it. {told}</p>",
+        f'<details open><summary>All {len(rows)}</summary><div class="wide"><table><thead><tr>{head}</tr></thead>'
+        f"<tbody>{lines}</tbody></table></div></details>",
     ]
 
 

@@ -23,6 +23,7 @@ import numpy as np
 
 from ..data.files import atomic_path
 from ..data.sheets import contact_sheet
+from .bars import bars_table
 from .card import write_card
 from .exam import REPEATS, examine, examine_clips, prompts_of, wanted_clips
 from .outcome import text_table
@@ -68,7 +69,7 @@ def command(args: argparse.Namespace) -> None:
             args.clips, prompts, out=out, list_name=label, partial=args.partial, command=_shell(),
             workers=args.workers, measures=name != "quick", progress=not args.quiet,
         )  # fmt: skip
-        sys.stdout.write(f"{text_table(report)}\n{_card(out, report)}\n")
+        sys.stdout.write(f"{_tables(report)}\n{_card(out, report)}\n")
         return
     if args.partial:
         raise ValueError("--partial goes with --clips FOLDER: a checkpoint's clips are all made")
@@ -90,7 +91,7 @@ def command(args: argparse.Namespace) -> None:
                 measures=name != "quick", progress=not args.quiet,
             )
         )  # fmt: skip
-        sys.stdout.write(f"{text_table(reports[-1])}\n{place / 'report.html'}\n")
+        sys.stdout.write(f"{_tables(reports[-1])}\n{place / 'report.html'}\n")
     if len(reports) == 2:
         page = write_comparison(out, *reports, *(_frames(place / "clips") for place in places))
         found = json.loads((out / "compare.json").read_text())
@@ -139,6 +140,11 @@ def evaluate(
     with atomic_path(Path(out) / "sheet.png") as temporary:
         temporary.write_bytes(buffer.getvalue())
     return report
+
+
+def _tables(report: dict[str, Any]) -> str:
+    """The marks and, if its prompts have any, the bars."""
+    return "\n\n".join(filter(None, (text_table(report), bars_table(report["bars"]))))
 
 
 def _card(out: Path, report: dict[str, Any]) -> Path:

@@ -9,6 +9,7 @@ beside it stand, for each attribute and tier:
     ceiling_vae    the same after the model's autoencoder: what its samples could reach at most
     share          (score - chance) / (ceiling_true - chance): 0 ignores the prompt, 1 is as good as truth
     share_vae      the same with the autoencoder's ceiling
+    kept           ceiling_vae / ceiling_true: what the autoencoder leaves of what the judge can read
 
 Every prompt counts the same, however many clips it has. Intervals are 95 % percentile bootstraps over prompts
 (Efron 1979): a prompt is drawn with all its seeds, its true clips and its reconstructions. All attributes of a
@@ -51,6 +52,7 @@ class Mark:
         share, share_vae: None without chance or ceiling, with fewer than 4 prompts, or where the ceiling is not
             above chance in at least 95 % of the draws: then the attribute tells nothing about these prompts.
         chance_true: chance of the true clips, if they were held to other prompts.
+        kept: None without both ceilings.
     """
 
     n_prompts: int
@@ -62,6 +64,7 @@ class Mark:
     share: Estimate | None
     share_vae: Estimate | None
     chance_true: Estimate | None = None
+    kept: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -199,6 +202,7 @@ def _curve(sitting: Sitting, name: str, asking: list[int], weights: np.ndarray) 
         "ceiling_vae": score("vae"),
         "chance_true": chance("truth"),
     }
+    values["kept"] = _ratio(values["ceiling_vae"], values["ceiling_true"])
     above = values["score"] - values["chance"]
     for share, ceiling in (("share", "ceiling_true"), ("share_vae", "ceiling_vae")):
         room = values[ceiling] - values["chance"]

@@ -7,6 +7,7 @@ settings   how the clips were made
 list       {"name", "digest"} of the prompts
 judges     judge to fingerprint
 marks      tier to {"attributes": {attribute: mark}, "mean": mark or None}; see `marks.Mark`
+bars       which of a packaged checkpoint's bars are passed; see `bars.bars`
 measures   name to {"value", "floor", "low", "high", "unit", "meaning"}; floor: real clips against real ones;
            floor, low and high may be None
 reads      "<prompt id>-<seed>" to {attribute: what was read}
@@ -17,6 +18,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from .bars import bars
 from .drawings import percent
 from .marks import marks, to_dict
 from .questions import digest
@@ -50,6 +52,7 @@ def build_report(
         measures: name to {"value", "floor", "low", "high", "unit", "meaning"}.
         draws: bootstrap draws.
     """
+    found = to_dict(marks(sitting, draws=draws))
     return {
         "format": FORMAT,
         "name": name,
@@ -57,7 +60,8 @@ def build_report(
         "settings": dict(settings),
         "list": {"name": list_name, "digest": digest(sitting.prompts)},
         "judges": dict(judges),
-        "marks": to_dict(marks(sitting, draws=draws)),
+        "marks": found,
+        "bars": bars(found),
         "measures": {name: dict(measure) for name, measure in (measures or {}).items()},
         "reads": {f"{prompt}-{seed}": dict(words) for (prompt, seed), words in reads.items()},
         "sitting": sitting.to_dict(),

@@ -129,6 +129,14 @@ def test_the_card_is_whole_and_needs_nothing_else(card):
         assert word in page.words
 
 
+def test_the_card_says_which_bars_are_passed(tmp_path):
+    report = make_report(1.0, prompts=make_prompts("A", 20), seeds=10)
+    assert {row["attribute"]: row["passed"] for row in report["bars"]} == {"object": True, "colour": True}
+    page = Page(write_card(tmp_path, report, frames).read_text())
+    words = " ".join(page.words.split())
+    assert "Bars" in words and "✓ passed" in words and "A 2 of 2 bars passed" in words
+
+
 def test_the_card_shows_the_worst_and_some_others(card):
     report, path = card
     clips = shown_clips(report)
