@@ -70,7 +70,9 @@ def first_seed(args: argparse.Namespace) -> int:
 def report(args: argparse.Namespace, path: Path, made: Provenance, num_frames: int) -> None:
     """Say what was made."""
     if not args.quiet:
-        length = f"{num_frames} frames, {num_frames / made.frame_rate:.3g} s" if num_frames > 1 else "1 frame"
+        length = (
+            f"{num_frames} frames, {round(num_frames / made.frame_rate, 3):g} s" if num_frames > 1 else "1 frame"
+        )
         sys.stdout.write(f"{path}: {made.width} × {made.height}, {length}, seed {made.seed}\n")
 
 
@@ -259,6 +261,8 @@ def info(args: argparse.Namespace) -> None:
 def table(made: Provenance) -> str:
     """One line a field; empty ones are left out."""
     values = {name: value for name, value in asdict(made).items() if value not in (None, "", ())}
+    if made.model == "default":
+        values["model"] = "kinema (the packaged checkpoint)"
     width = max(map(len, values))
     lines = []
     for name, value in values.items():

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import platform
+import re
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, asdict, dataclass, field, fields
@@ -128,7 +129,7 @@ class Provenance:
         else:
             yield from asked.doubts
             for file in asked.files:
-                yield f"it was made from {file}, which is not here"
+                yield _of_studio(file) or f"it was made from {file}, which is not here"
         if self.interrupted_after is not None:
             yield f"it was interrupted after {self.interrupted_after} steps, and the command takes all of them"
         if self.by_hand:
@@ -144,6 +145,22 @@ class Provenance:
             before, now = getattr(self, name).split("+")[0], here.split("+")[0]
             if before != now:
                 yield f"it was made with {name} {before} and here is {now}; its last bits may differ"
+
+
+def _of_studio(file: str) -> str:
+    """How to get a file whose name only a studio knows; "": it is a name like others."""
+    kind, _, digits = file.partition("_")
+    if kind not in ("video", "upload") or not re.fullmatch("[0-9a-f]{32}", digits):
+        return ""
+    if kind == "upload":
+        return (
+            f"{file} is what the studio calls a file that was given to it; write that file's name instead, or that "
+            f"of the one in its folder uploads/{file}"
+        )
+    return (
+        f"{file} is what the studio calls the video it was made from; download that in its Library and write the "
+        f"file's name instead, or that of the one in its folder results/{file}: exact.mp4, or else video.mp4"
+    )
 
 
 def describe(

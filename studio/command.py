@@ -18,7 +18,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     """The options of `kinema serve`."""
     add = parser.add_argument
     add("--model", default=None, help="folder or hub id of a Kinema model, or of a diffusers pipeline that makes "
-        "videos (default: the packaged model)")  # fmt: skip
+        "videos (default: the packaged checkpoint)")  # fmt: skip
     add("--folder", type=Path, default=None, help="where jobs and results are kept (default: "
         "~/.local/share/kinema/studio)")  # fmt: skip
     add("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)")
@@ -80,7 +80,7 @@ def command(args: argparse.Namespace) -> None:
     """Serve; what keeps it from starting is one line."""
     from kinema.app import say, serve
 
-    say(f"starting with {args.model or 'the packaged model'} …")  # to import the rest takes a while
+    say(f"starting with {args.model or 'the packaged checkpoint'} …")  # to import the rest takes a while
     from ..pipeline.checkpoint import CheckpointError
     from .jobs.job import JobError
     from .making.finishing import FinishError

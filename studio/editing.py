@@ -73,10 +73,10 @@ class Source:
 
     @property
     def words(self) -> str:
-        """ "2.1 s, 64 × 64, 8 frames a second"."""
+        """ "2.125 s, 64 × 64, 8 frames a second"."""
         told = [f"{self.width} × {self.height}"]
         if self.fps is not None:
-            told = [f"{self.seconds:.3g} s"] * (self.seconds is not None) + told
+            told = ([] if self.seconds is None else [f"{round(self.seconds, 3):g} s"]) + told
             told.append(f"{self.fps:.4g} frames a second")
         return ", ".join(told)
 

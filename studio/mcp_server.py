@@ -182,7 +182,8 @@ def add_tools(server: "MCPServer", served: Served) -> None:
 
 def _about(served: Served) -> str:
     model = served.studio.model
-    about = f"{model.width} x {model.height} pixels and {model.num_frames / model.fps:.3g} s if nothing is said"
+    seconds = round(model.num_frames / model.fps, 3)
+    about = f"{model.width} x {model.height} pixels and {seconds:g} s if nothing is said"
     if model.vocabulary:
         about += f"; it knows {len(model.vocabulary)} words only"
     if model.examples:

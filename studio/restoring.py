@@ -16,7 +16,7 @@ from typing import Any
 from ..pipeline.provenance import Provenance, read_provenance
 from .jobs.job import Job, JobError
 from .jobs.wish import read_wish
-from .models.model import Model
+from .models.model import Model, name_of
 
 SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".gif", ".png")  # that carry a provenance
 SECONDS, MEMORY, MOST_TEXT = 20, 2 << 30, 1_000_000  # of the child; bytes; characters of a provenance
@@ -117,7 +117,7 @@ def _of_provenance(made: Provenance, model: Model, there: Callable[[str], bool])
     by_hand = [each for each in made.by_hand if each != "another scheduler" or "sampler" not in values]
     if by_hand:
         notes.append(f"It was made in Python with {', '.join(by_hand)}, which cannot be taken over.")
-    name = "kinema" if made.model in (None, "default") else Path(made.model).name
+    name = name_of(made.model)
     if name != model.name:
         notes.append(f"It was made by the model {name}, and this is {model.name}: the video will be another one.")
     if made.task not in OF_TEXTS:

@@ -76,7 +76,7 @@ class Shelf:
         for name in names:
             if (folder / name).is_file():
                 return folder / name
-        raise JobError(f"{job_id} has no {variant}; it was cleaned away, or is not made yet", "not_found")
+        raise JobError(f"{job_id} has no {variant}; it was deleted to make room, or is not made yet", "not_found")
 
     def source(self, job_id: str) -> Path:
         """A result as it is gone on from, so that nothing is lost from one edit to the next.

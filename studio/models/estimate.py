@@ -114,7 +114,8 @@ def difference(model: Model, wish: Wish, nearest: Wish) -> str:
         told.append(f"{after[0]} x {after[1]} pixels instead of {before[0]} x {before[1]}")
     frames = frames_of(model, nearest)
     if frames != frames_of(model, wish):
-        told.append(f"{model.seconds(nearest):.3g} s ({frames} frames) instead of {model.seconds(wish):.3g} s")
+        after, before = (round(model.seconds(each), 3) for each in (nearest, wish))
+        told.append(f"{after:g} s ({frames} frames) instead of {before:g} s")
     return " and ".join(told)
 
 

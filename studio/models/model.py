@@ -136,6 +136,15 @@ class Model:
                 raise JobError(f"{name}: {side} is no multiple of {self.multiple}; the nearest is {nearest}")
 
 
+def name_of(model: str | None) -> str:
+    """What a model is called before others: never a path.
+
+    Args:
+        model: folder or hub id; None, or "default" in what a file says of itself: the packaged checkpoint.
+    """
+    return NAME if model in (None, "default") else Path(model).name
+
+
 def read_model(model: str | None = None) -> Model:
     """
     Args:
@@ -147,7 +156,7 @@ def read_model(model: str | None = None) -> Model:
     """
     folder = facts_folder(model)
     index = read_index(folder)
-    name = NAME if model is None else Path(model).name
+    name = name_of(model)
     created = int((folder / "model_index.json").stat().st_mtime)
     if index.get("_class_name") != KINEMA:
         return Model(name=name, created=created, **foreign_facts(folder, index))

@@ -58,7 +58,7 @@ def draw_cards(board: Board | None, card: int) -> dict[str, Any]:
         state, here = board.state(number), number == card
         classes = f"{'made' if state == 'made' else ''} {'here' if here else ''}".strip()
         line += f'<span class="{classes}" style="flex-grow: {each.seconds:g}">{number + 1}</span>'
-        times = f"{starts[number]:g} to {starts[number + 1]:g} s"
+        times = f"{round(starts[number], 3):g} to {round(starts[number + 1], 3):g} s"
         words = html.escape(each.text[:160]) or "Nothing yet"
         picture = " · with a picture" if each.image else ""
         items += f"<li data-key='{each.id}'>" + button(
@@ -171,7 +171,7 @@ def _video(board: Board, whole: Job | None, card: int) -> str:
     if part := board.part(card, fps):
         start, end = part
         text += (
-            f"<h3>Card {card + 1} in it: {start:.3g} to {end:.3g} s</h3>"
+            f"<h3>Card {card + 1} in it: {round(start, 3):g} to {round(end, 3):g} s</h3>"
             f'<div class="screen" data-key="part"><video data-key="{whole.id} {start:g}" id="board-part" '
             f'src="{url}#t={start:.3f},{end:.3f}" controls muted playsinline preload="metadata" '
             f'aria-label="The part of card {card + 1}"></video></div>'

@@ -171,7 +171,7 @@ def _undo(shared: Shared, owner: Owner, name: str) -> str:
 
 def _nothing(show: Any, words: str, starred: bool) -> str:
     if words or starred:
-        told = "Nothing here passes the filter. Take a word out, or show all."
+        told = "No video matches. Take a word out of the search, or “Starred only” away."
     elif show == FINISHED:
         told = "Finished videos come here by themselves. Make the first one on Create."
     else:

@@ -52,7 +52,7 @@ def build_library(shared: Shared, page: gr.Blocks) -> None:
                     starred = gr.Checkbox(False, label="Starred only", elem_id="library-starred", min_width=130)
             with gr.Column(min_width=220, scale=2):
                 dropped = gr.File(
-                    label="Restore settings from a file made by Kinema", file_types=list(SUFFIXES),
+                    label="Use the settings of a file made by Kinema", file_types=list(SUFFIXES),
                     type="filepath", height=130, elem_id="restore",
                 )  # fmt: skip
         parts: dict[str, Any] = {

@@ -71,7 +71,7 @@ def _actions(job: Job) -> str:
                     f'download="kinema-{job.id[6:14]}{suffix}">Download</a>')  # fmt: skip
         acts.append(f'<button type="button" id="library-link" data-key="link" data-copy="?video={job.id}">'
                     "Copy link</button>")  # fmt: skip
-    acts.append(button("restore", "Restore its settings", job.id, "library-"))
+    acts.append(button("restore", "Use its settings", job.id, "library-"))
     if job.cleaned or job.status != "completed":
         acts.append(button("again", "Make it again" if job.cleaned else "Try it again", job.id, "library-"))
     acts += [button("delete", "Delete", job.id, "library-"), button("close", "Close", job.id, "library-")]
@@ -82,7 +82,7 @@ def _state(job: Job) -> str:
     """What is not as usual."""
     parts = []
     if job.cleaned:
-        parts.append("⚠ Its files were cleaned away to make room. Made again with its seed, it is the same video.")
+        parts.append("⚠ Its files were deleted to make room. Made again with its seed, it is the same video.")
     if job.status == "failed":
         why = ERRORS.get(job.error_code or "", "")
         code = html.escape(f"{job.error_code}, {job.request_id}".strip(", "))

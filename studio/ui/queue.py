@@ -26,7 +26,7 @@ CSS = """
 #queue:has(&) {position: sticky; bottom: 0; z-index: 5; background: var(--body-background-fill);
   border-top: 1px solid var(--border-color-primary)}
 .gradio-container:has(&) {overflow: clip !important; width: 100%}  /* hidden would keep the queue from sticking */
-html:has(&) {scroll-padding-bottom: 40vh}
+html:has(&) {scroll-padding-bottom: calc(34vh + 5rem)}  /* more than it has: nothing hides beneath it */
 .gradio-container:has(&) input:is([type=radio], [type=checkbox]) {min-width: 24px; min-height: 24px}
 .body {max-height: 34vh; overflow-y: auto}
 summary {cursor: pointer; font-weight: 600; padding: .5rem 0}
@@ -153,12 +153,12 @@ def _row_of(shared: Shared, job: Job, place: int = 0, last: bool = False) -> str
         case "completed":
             if job.cleaned:
                 more = " · its files were deleted to make room"
-            actions = act("watch", "Show") + act("again", "Make again" if job.cleaned else "Duplicate")
+            actions = act("watch", "Show") + act("again", "Make it again" if job.cleaned else "Duplicate")
         case "failed":
             more = f" · {html.escape(job.error or '')} ({html.escape(job.error_code or '')})"
-            actions = act("watch", "Show") + act("retry", "Try again") + act("reuse", "Change")
+            actions = act("watch", "Show") + act("retry", "Try it again") + act("reuse", "Change it")
         case _:
-            actions = act("retry", "Try again") + act("reuse", "Change")
+            actions = act("retry", "Try it again") + act("reuse", "Change it")
     return (
         f'<li data-key="{job.id}" data-status="{job.status}"><div class="thumb">{_thumb(job, name)}</div><div>'
         f'<p class="what">{what}</p><div class="quiet"><span class="status">{status}</span>{more}</div>'
@@ -182,7 +182,7 @@ def _doomed(disk: Room, owner: Owner) -> str:
         return ""
     full = f"Results and given files take {disk.used / 1e9:.2f} of {disk.budget / 1e9:.2f} GB."
     mine = [job for job in disk.doomed if owner.sees(job)]
-    given = sum(owner.sees_all or name.startswith(mark_of(owner.name)) for name in disk.uploads)
+    given = sum(owner.listed is None or name.startswith(mark_of(owner.listed)) for name in disk.uploads)
     if not mine and not given:
         return (
             f'<p class="note">{full} When there is no more room, given files that no video is made from are '

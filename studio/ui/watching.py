@@ -8,6 +8,7 @@ import gradio as gr
 
 from ..jobs.job import ERRORS, Job
 from ..models.estimate import seconds_until
+from ..models.model import name_of
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
 from . import estimating
@@ -232,7 +233,7 @@ def _facts(job: Job) -> str:
     frames = f"{made['num_frames']} at {made['fps']:g} a second: {made['seconds']:g} s"
     facts = {"Size": f"{made['width']} × {made['height']}", "Frames": frames,
              "Steps": made.get("num_inference_steps"), "Guidance": made.get("guidance_scale"),
-             "Seed": made.get("seed"), "Model": made.get("model"),
+             "Seed": made.get("seed"), "Model": name_of(made["model"]) if made.get("model") else None,
              "Made in": about(made.get("making_seconds"))}  # fmt: skip
     applied = made.get("applied")
     if applied:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from kinema import KinemaPipeline
 from kinema.cli import build_parser, main
+from kinema.pipeline.command import table
 from kinema.pipeline.guidance import Guidance
 from kinema.pipeline.provenance import Provenance, fingerprint, read_provenance
 from kinema.pipeline.saving import check_suffix
@@ -56,6 +57,7 @@ def test_settings_reach_the_file_and_what_was_made_is_said(model, tmp_path, caps
     assert f"{tmp_path / 'c-1.mp4'}: 48 × 16, 5 frames, 0.417 s, seed 6" in out
     assert err == ""  # the progress bar is for terminals
     made = read_provenance(tmp_path / "c-1.mp4")
+    assert "kinema (the packaged checkpoint)" in table(replace(made, model="default"))
     expected = {
         "prompt": PROMPT,
         "seed": 6,

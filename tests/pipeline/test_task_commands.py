@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -287,6 +288,10 @@ def test_a_given_file_that_is_gone_is_told(pipe, here):
     assert not any("is not here" in doubt for doubt in made.as_command("x.mp4")[1])
     (here / "a.mp4").unlink()
     assert any("it was made from a.mp4, which is not here" in doubt for doubt in made.as_command("x.mp4")[1])
+    for kind, where in (("video", "download that in its Library"), ("upload", "given to it")):
+        name = f"{kind}_{32 * '0'}"  # as the studio writes it
+        doubts = replace(made, settings={**made.settings, "video": name}).as_command("x.mp4")[1]
+        assert any(told.startswith(f"{name} is what the studio calls") and where in told for told in doubts)
 
 
 def test_a_task_without_a_command_is_told(pipe):

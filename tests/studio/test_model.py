@@ -12,7 +12,7 @@ from kinema.pipeline.checkpoint import DEFAULT_FOLDER, CheckpointError
 from kinema.studio.jobs.job import JobError
 from kinema.studio.jobs.wish import read_wish
 from kinema.studio.models.facts import aspect_name, aspects_of, facts_folder, read_examples
-from kinema.studio.models.model import read_model
+from kinema.studio.models.model import name_of, read_model
 
 
 def test_the_packaged_model_is_known_without_torch():
@@ -101,3 +101,8 @@ def test_what_a_model_cannot_do_is_refused_before_it_is_queued(tmp_path):
 def test_a_card_without_examples_has_none(tmp_path, card):
     (tmp_path / "README.md").write_text(card)
     assert read_examples(tmp_path) == ()
+
+
+def test_a_model_has_one_name_before_others_and_no_path():
+    assert name_of(None) == name_of("default") == read_model().name == "kinema"
+    assert name_of("/home/me/models/mine") == "mine"

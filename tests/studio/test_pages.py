@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kinema.data.diorama import VOCABULARY
+from kinema.studio.given import mark_of
 from kinema.studio.jobs.claims import claim, complete, fail, report
 from kinema.studio.jobs.job import JobError
 from kinema.studio.jobs.upkeep import Room
 from kinema.studio.jobs.wish import read_wish
 from kinema.studio.models.model import Model
+from kinema.studio.rest.access import Owner
 from kinema.studio.service import Studio
 from kinema.studio.ui.form import NAMES, form_values, styles, wish_values
 
@@ -146,6 +148,11 @@ def test_every_state_is_told_in_words_and_nothing_that_users_wrote_is_markup(sha
     assert len(set(seen.values())) == 5 and all(seen.values())
     doomed = draw_queue(shared, owner, Room(120, 100, (store.get(made.id),)))
     assert "Within a minute" in doomed["html"]
+    ours = mark_of("") + 24 * "0"
+    given = draw_queue(shared, owner, Room(120, 100, (), (ours, ours)))
+    assert "Within a minute 2 given files are deleted that no video is made from" in given["html"]
+    somebody = Owner("somebody", False, lambda: None)
+    assert "Within a minute" not in draw_queue(shared, somebody, Room(120, 100, (), (ours,)))["html"]
 
 
 def test_nobody_overtakes_anybody_elses_video(shared):
