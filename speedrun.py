@@ -11,6 +11,9 @@ Five steps, each of which is skipped when it is finished, so the same command go
     3. dit           every clip through the autoencoder, once; then the denoiser, on latents and captions
     4. checkpoint    one diffusers folder with everything
     5. eval          a quick exam of 24 prompts; then RUN/report.html
+
+A recipe with `legs` trains the denoiser further before the exam, by the recipe of each leg in turn: in RUN/LEG,
+from the checkpoint of the one before. RUN/checkpoint is what the last one made.
 """
 
 import argparse
@@ -19,7 +22,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +34,9 @@ STAGES = ("conditioner", "vae", "dit")
 def command(args: argparse.Namespace) -> None:
     """`kinema speedrun`."""
     config = load_config(args.preset, args.overrides)
-    speedrun(config, args.out or Path("runs") / config.name, minutes=args.minutes)
+    own = [each for each in args.overrides if not each.startswith("legs=")]
+    legs = [load_config(leg, own) for leg in config.legs]
+    speedrun(config, args.out or Path("runs") / config.name, legs=legs, minutes=args.minutes)
 
 
 def package_command(args: argparse.Namespace) -> None:
@@ -50,12 +55,15 @@ def package_command(args: argparse.Namespace) -> None:
     sys.stdout.write(f"{args.out}: {size / 1e6:.1f} MB\n")
 
 
-def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path | None:
+def speedrun(
+    config: Config, out: Path, *, legs: Sequence[Config] = (), minutes: float | None = None
+) -> Path | None:
     """Train everything, package it, sit the exam and write the report.
 
     Args:
         config: the recipe.
         out: the run folder; finished steps found there are not repeated.
+        legs: the recipes of `config.legs`, in turn.
         minutes: pause cleanly after this many minutes; None runs to the end.
 
     Returns:
@@ -63,19 +71,26 @@ def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path
 
     Raises:
         FileExistsError: the folder holds a run of another recipe.
+        ValueError: two of the recipes have one name.
     """
     from kinema.trainer import SECONDS_LEFT, TrainingPaused
 
     out = Path(out)
-    check_same_recipe(config, out)
-    out.mkdir(parents=True, exist_ok=True)
-    print_plan(config, out)
+    names = [config.name, *(leg.name for leg in legs)]
+    if len(set(names)) < len(names):
+        raise ValueError(f"legs need names of their own, and these are called {', '.join(names)}; change `name`")
+    for recipe, folder in ((config, out), *((leg, out / leg.name) for leg in legs)):
+        check_same_recipe(recipe, folder)
+    for recipe, folder in ((config, out), *((leg, out / leg.name) for leg in legs)):
+        print_plan(recipe, folder)
     start = time.monotonic()
+    made = {name: (out if name == names[-1] else out / name) / "checkpoint" for name in names}
     steps: list[tuple[str, Path, Callable[[], object]]] = [
         ("conditioner", out / "conditioner" / "final", lambda: _train_conditioner(config, out)),
         ("vae", out / "vae" / "final", lambda: _train_vae(config, out)),
         ("dit", out / "dit" / "final", lambda: _train_dit(config, out)),
-        ("checkpoint", out / "checkpoint", lambda: package(config, out, out / "checkpoint")),
+        ("checkpoint", made[config.name], lambda: package(config, out, made[config.name])),
+        *(step for leg, before in zip(legs, names) for step in _leg_steps(leg, out, made[before], made[leg.name])),
         ("eval", out / "eval" / "report.json", lambda: _evaluate(config, out)),
     ]
     for name, result, work in steps:
@@ -100,7 +115,7 @@ def speedrun(config: Config, out: Path, *, minutes: float | None = None) -> Path
         finally:
             os.environ.pop(SECONDS_LEFT, None)
             _add_time(out, name, time.monotonic() - began)
-    report = write_report(config, out)
+    report = write_report(config, out, legs)
     sys.stdout.write(f"== report: {report}\n")
     return report
 
@@ -119,9 +134,21 @@ def check_same_recipe(config: Config, out: Path) -> None:
 
 def print_plan(config: Config, out: Path) -> None:
     """Print and keep the resolved configuration."""
+    out.mkdir(parents=True, exist_ok=True)
     (out / "config.yaml").write_text(dump_config(config))
     sys.stdout.write(dump_config(config))
     sys.stdout.flush()
+
+
+def _leg_steps(leg: Config, out: Path, start: Path, made: Path) -> list[tuple[str, Path, Callable[[], object]]]:
+    """What a leg does: trains the denoiser of `start` further, and packages what comes of it as `made`."""
+    from kinema.dit.train import train
+
+    run = out / leg.name
+    return [
+        (f"dit of {leg.name}", run / "dit" / "final", lambda: train(leg, run / "dit", start=start)),
+        (f"checkpoint of {leg.name}", made, lambda: package(leg, run, made, start)),
+    ]
 
 
 def _add_time(out: Path, name: str, seconds: float) -> None:
@@ -214,7 +241,7 @@ def _evaluate(config: Config, out: Path) -> dict[str, Any]:
     return evaluate(pipe, "quick", out=out / "eval", measures=False, workers=0)
 
 
-def write_report(config: Config, out: Path) -> Path:
+def write_report(config: Config, out: Path, legs: Sequence[Config] = ()) -> Path:
     """One self-contained page: settings, times, loss curves, sheets and the exam."""
     from kinema.eval.outcome import text_table
     from kinema.eval.page import curve, page, picture, table
@@ -224,9 +251,9 @@ def write_report(config: Config, out: Path) -> Path:
         f"<h1>Kinema speedrun: {config.name}</h1>",
         table([("step", "minutes"), *((name, f"{seconds / 60:.1f}") for name, seconds in times.items())]),
     ]
-    for stage in STAGES:
-        folder = out / stage
-        parts.append(f"<h2>{stage}</h2>")
+    folders = [*(out / stage for stage in STAGES), *(out / leg.name / "dit" for leg in legs)]
+    for folder in folders:
+        parts.append(f"<h2>{folder.relative_to(out)}</h2>")
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         names = sorted({key for row in rows for key in row} - {"step", "learning_rate_factor"})
         for name in names:
@@ -237,7 +264,8 @@ def write_report(config: Config, out: Path) -> Path:
         parts += [picture(path) for path in sheets[-1:]]
     parts += ["<h2>exam</h2>", picture(out / "eval" / "sheet.png")]
     parts.append(f"<pre>{text_table(json.loads((out / 'eval' / 'report.json').read_text()))}</pre>")
-    parts += ["<h2>recipe</h2>", f"<pre>{dump_config(config)}</pre>"]
+    for recipe in (config, *legs):
+        parts += [f"<h2>recipe: {recipe.name}</h2>", f"<pre>{dump_config(recipe)}</pre>"]
     path = out / "report.html"
     path.write_text(page(f"Kinema speedrun: {config.name}", parts))
     return path

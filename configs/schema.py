@@ -219,6 +219,7 @@ class Config(Section):
 
     name: str = "unnamed"
     seed: int = 0
+    legs: list[str] = []  # recipes, by name or path, with which a speedrun trains its denoiser further, in turn
     data: DataConfig = DataConfig()
     conditioner: ConditionerConfig = ConditionerConfig()
     vae: VAEConfig = VAEConfig()

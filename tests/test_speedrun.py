@@ -10,6 +10,7 @@ from kinema.cli import main
 from kinema.configs import dump_config, load_config
 from kinema.speedrun import speedrun as run_recipe
 
+WEIGHTS = "diffusion_pytorch_model.safetensors"
 TINY = ["train.dit.train_text_encoder=true"]
 
 
@@ -34,6 +35,30 @@ def test_the_tiny_recipe_runs_from_nothing_to_a_report_and_nothing_twice(tmp_pat
     assert not [path for path in (out / "checkpoint").rglob("*.json") if str(out) in path.read_text()]
     again = speedrun(out, "--preset", "tiny", *TINY)
     assert again.count("done before") == 5
+
+
+def test_legs_train_the_denoiser_further_each_from_the_one_before(tmp_path):
+    out, legs = tmp_path / "run", []
+    for name in ("wider", "longer"):
+        leg = load_config("tiny", [f"name={name}", "train.dit.steps=2", "data.width=48"])
+        legs.append(tmp_path / f"{name}.yaml")
+        legs[-1].write_text(dump_config(leg))
+    few = [f"train.{stage}.steps=2" for stage in ("conditioner", "vae", "dit")]
+    given = ["--preset", "tiny", *TINY, *few, f"legs=[{', '.join(map(str, legs))}]"]
+    speedrun(out, *given)
+    made = [out / "tiny", out / "wider", out]
+    weights = [(folder / "checkpoint" / "transformer" / WEIGHTS).read_bytes() for folder in made]
+    assert len(set(weights)) == 3 and not (out / "longer" / "checkpoint").exists()
+    assert load_config(out / "checkpoint" / "recipe.yaml").name == "longer"
+    for leg, before in zip(("wider", "longer"), made):
+        origin = json.loads((out / leg / "dit" / "origin.json").read_text())
+        assert origin["from"] == str(before / "checkpoint")
+    again = speedrun(out, *given)
+    assert again.count("done before") == 9
+    with pytest.raises(FileExistsError, match="another recipe"):
+        run_recipe(load_config(out / "config.yaml"), out, legs=[load_config(legs[0], ["seed=1"])])
+    with pytest.raises(ValueError, match="names of their own"):
+        run_recipe(load_config("tiny"), tmp_path / "new", legs=[load_config("tiny")])
 
 
 def test_a_folder_keeps_to_its_recipe(tmp_path):
