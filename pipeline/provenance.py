@@ -154,7 +154,7 @@ def _of_studio(file: str) -> str:
         return ""
     if kind == "upload":
         return (
-            f"{file} is what the studio calls a file that was given to it; write that file's name instead, or that "
+            f"{file} is what the studio calls a file that was given to it; write that file's name, or that "
             f"of the one in its folder uploads/{file}"
         )
     return (
