@@ -105,6 +105,7 @@ def evaluate(
     out: str | Path,
     list_name: str | None = None,
     repeats: int | None = None,
+    command: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Let a pipeline sit the exam and write its report card.
@@ -115,6 +116,7 @@ def evaluate(
         out: folder for clips and report.
         list_name: of the prompts, for the report.
         repeats: clips of each prompt; None: as the list says.
+        command: what makes the card again, for the card; None: what was typed.
         options: further arguments of `exam.examine`.
 
     Returns:
@@ -125,8 +127,9 @@ def evaluate(
         repeats = repeats or REPEATS.get(prompts, 1)
         prompts = prompts_of(prompts)
     repeats = repeats or 1
+    command = _shell() if command is None else command
     report = examine(
-        pipe, prompts, out=out, list_name=list_name or "own list", repeats=repeats, command=_shell(), **options
+        pipe, prompts, out=out, list_name=list_name or "own list", repeats=repeats, command=command, **options
     )
     _card(Path(out), report)
     frames = _frames(Path(out) / "clips")
