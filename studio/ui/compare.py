@@ -118,7 +118,9 @@ function setUp() {
   box.scrollIntoView({block: 'nearest'});
 }
 element.addEventListener('click', event => {
-  if (event.target.closest('[data-close]')) trigger('away', {});
+  if (!event.target.closest('[data-close]')) return;
+  document.querySelector('#library-grid [data-act=beside][aria-pressed=true]')?.focus();  // back to where it began
+  trigger('away', {});
 });
 watch('value', setUp);
 setUp();

@@ -5,6 +5,8 @@ from typing import Any
 CSS = """
 footer {visibility: hidden}
 .gradio-container {max-width: 80rem !important; margin: auto}
+:is(a, button, input, select, summary, textarea, video, [tabindex="0"]):focus-visible {
+  outline: 3px solid var(--primary-600) !important; outline-offset: 1px}
 .sr-only {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
 @media (prefers-reduced-motion: reduce) {
   *, ::before, ::after {animation: none !important; transition: none !important}

@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import time
 
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import expect, sync_playwright
@@ -24,9 +25,10 @@ def browsing():
             browser.close()
 
 
-def open_page(context, url):
+def open_page(context, url, size=DESKTOP):
     """A page of the studio, when it can be used; `page.elsewhere` lists what it asked of other servers."""
     page = context.new_page()
+    page.set_viewport_size(size)
     page.set_default_timeout(PATIENCE)
     page.elsewhere = []
     page.on(
@@ -53,6 +55,15 @@ def wait_for_player(page, within):
     video.wait_for()
     page.wait_for_function("video => video.readyState >= 2", arg=video.element_handle())
     return video
+
+
+def made_of(server, page, source):
+    """The newest video, made from another one, when it is completed."""
+    end = time.monotonic() + PATIENCE / 1000
+    while (now := server.videos()[0])["remixed_from_video_id"] != source or now["status"] != "completed":
+        assert now["status"] not in ("failed", "cancelled") and time.monotonic() < end, now
+        page.wait_for_timeout(200)
+    return now
 
 
 def findings(page):

@@ -1,6 +1,8 @@
 import gc
+import sys
 import time
 import warnings
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from kinema.pipeline.build import build_pipeline
 from kinema.studio.jobs.shelf import Shelf
 from kinema.studio.jobs.store import JobStore
 from kinema.vae.preview import fit_preview
+
+sys.path.insert(0, str(Path(__file__).parent))  # of `browsing` and `served`, wherever the tests are begun
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +27,32 @@ def tiny_model(tmp_path_factory):
     fit_preview(pipe.vae, [pixels])
     pipe.save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory, tiny_model):
+    """`kinema serve` in a process of its own."""
+    from served import serving
+
+    with serving(tmp_path_factory.mktemp("served") / "studio", model=tiny_model) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """Chromium; tests that use it skip where there is none."""
+    from browsing import browsing
+
+    with browsing() as browser:
+        yield browser
+
+
+@pytest.fixture
+def context(browser):
+    """A person's browser, with cookies and a window of its own."""
+    context = browser.new_context(accept_downloads=True)
+    yield context
+    context.close()
 
 
 @pytest.fixture(autouse=True, scope="module")

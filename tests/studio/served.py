@@ -40,6 +40,10 @@ class Server:
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.1)
 
+    def videos(self):
+        """The newest first, as the API tells them."""
+        return httpx.get(self.url + "v1/videos").json()["data"]
+
     def stop(self):
         """As Ctrl+C does."""
         if self.process.poll() is None:

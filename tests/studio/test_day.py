@@ -1,10 +1,6 @@
 """A creator's day in a real browser: from the first prompt to the file that gives its settings back."""
 
 import re
-import signal
-import sys
-import time
-from pathlib import Path
 
 import httpx
 import psutil
@@ -14,42 +10,20 @@ from kinema import app
 from kinema.data.video_io import probe
 
 pytest.importorskip("axe_playwright_python", reason="pip install 'kinema[test]' brings it")
-sys.path.insert(0, str(Path(__file__).parent))
 from browsing import (
     CHROMIUM,
     DESKTOP,
-    PATIENCE,
     PHONE,
-    browsing,
     expect,
     findings,
     go_to,
+    made_of,
     open_page,
     wait_for_player,
 )
-from served import serving
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt install chromium)")
 SCREENS = ("Create", "Edit", "Storyboard", "Library", "Captions")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, tiny_model):
-    with serving(tmp_path_factory.mktemp("day") / "studio", model=tiny_model) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
-
-
-@pytest.fixture
-def context(browser):
-    context = browser.new_context(viewport=DESKTOP, accept_downloads=True)
-    yield context
-    context.close()
 
 
 def ask_for(page, prompt, *, seconds=None, steps=None):
@@ -68,21 +42,14 @@ def ask_for(page, prompt, *, seconds=None, steps=None):
     page.click("#generate")
 
 
-def newest(server):
-    return httpx.get(server.url + "v1/videos", params={"limit": 1}).json()["data"][0]
+def workers(server):
+    """The server's processes that make videos."""
+    children = psutil.Process(server.process.pid).children(recursive=True)
+    return [child for child in children if "kinema.studio.making.worker" in " ".join(child.cmdline())]
 
 
 def shown(server, video):
     return httpx.get(f"{server.url}v1/videos/{video}").json()
-
-
-def made_of(server, page, source):
-    """The newest video, made from another one, when it is completed."""
-    end = time.monotonic() + PATIENCE / 1000
-    while (now := newest(server))["remixed_from_video_id"] != source or now["status"] != "completed":
-        assert now["status"] not in ("failed", "cancelled") and time.monotonic() < end, now
-        page.wait_for_timeout(200)
-    return now
 
 
 def test_a_creators_day(server, context, tmp_path):
@@ -98,7 +65,7 @@ def test_a_creators_day(server, context, tmp_path):
     expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
     player = wait_for_player(page, "#watching")
     assert player.evaluate("video => video.videoWidth") == 32
-    first = newest(server)
+    first = server.videos()[0]
     expect(page.locator("#watching")).to_contain_text(f"Seed{first['seed']}".replace("Seed", ""))
     expect(page.locator("#watching")).to_contain_text("32 × 32")
     expect(page.locator("#watching")).to_contain_text("are in the file")
@@ -107,13 +74,13 @@ def test_a_creators_day(server, context, tmp_path):
     ask_for(page, "a blue cube slides to the right", seconds=10, steps=40)
     expect(page.locator("#watching [role=progressbar]")).to_be_visible()
     page.wait_for_function("document.querySelector('#watching')?.innerText.includes('a blue cube')")
-    long = newest(server)
+    long = server.videos()[0]
     assert long["prompt"] == "a blue cube slides to the right"
     page.close()
     page = open_page(context, server.url)
     expect(page.locator("#watching")).to_contain_text("a blue cube slides to the right")
     expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
-    assert newest(server)["id"] == long["id"]
+    assert server.videos()[0]["id"] == long["id"]
 
     # extend the first one, and make a loop of what comes of it
     go_to(page, "Library")
@@ -150,7 +117,7 @@ def test_a_creators_day(server, context, tmp_path):
     ask_for(page, "a green cone spins", seconds=60, steps=50)
     page.locator("#watching").get_by_role("button", name="Cancel and discard").click()
     expect(page.locator("#watching")).to_contain_text("Cancelled. Nothing was kept.")
-    assert newest(server)["status"] == "cancelled"
+    assert server.videos()[0]["status"] == "cancelled"
     assert page.elsewhere == []
 
 
@@ -158,13 +125,12 @@ def test_what_breaks_says_why_and_can_be_tried_again(server, context, tmp_path):
     page = open_page(context, server.url)
     ask_for(page, "a red star rises", seconds=60, steps=50)
     for attempt in (1, 2):
-        video = newest(server)["id"]
+        video = server.videos()[0]["id"]
         expect(page.locator("#watching [role=progressbar]")).to_have_attribute(
             "aria-valuenow", re.compile(r"[1-9]")
         )
-        for child in psutil.Process(server.process.pid).children(recursive=True):
-            if "kinema.studio.making.worker" in " ".join(child.cmdline()):
-                child.send_signal(signal.SIGKILL)
+        for worker in workers(server):
+            worker.kill()
         if attempt == 1:
             expect(page.locator("#watching")).to_contain_text("tried again")
     problem = page.locator("#watching .problem")
@@ -180,30 +146,13 @@ def test_what_breaks_says_why_and_can_be_tried_again(server, context, tmp_path):
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
 def test_every_screen_is_open_to_everybody(server, context, size):
-    page = open_page(context, server.url)
-    page.set_viewport_size(size)
+    page = open_page(context, server.url, size)
     for screen in SCREENS:
         go_to(page, screen)
         page.wait_for_timeout(500)
         assert findings(page) == [], screen
         wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
         assert wide <= 0, f"{screen} is {wide} pixels wider than the page"
-
-
-def test_a_video_is_made_by_keyboard_alone(server, context):
-    page = open_page(context, server.url)
-    expect(page.locator("#prompt textarea")).to_be_focused()
-    page.keyboard.type("a red ball rolls")
-    page.keyboard.press("Enter")
-    expect(page.locator("#watching").get_by_role("strong").get_by_text("Done.")).to_be_visible()
-    for _ in range(80):  # every control can be reached, and is seen to be
-        page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.innerText") == "Edit this":
-            break
-    else:
-        pytest.fail("Edit this cannot be reached with Tab")
-    page.keyboard.press("Enter")
-    expect(page.locator("#edit-source video")).to_be_visible()
 
 
 def test_the_pages_and_the_api_share_one_address(server):
@@ -221,69 +170,3 @@ def test_python_app_py_is_kinema_serve(capsys):
     with pytest.raises(SystemExit) as ended:
         app.main(["--help"])
     assert ended.value.code == 0 and "kinema serve" in capsys.readouterr().out
-
-
-def focused(page):
-    """The words of the control that has the focus."""
-    return page.evaluate(
-        "(() => { const it = document.activeElement; return (it.getAttribute('aria-label') || it.innerText"
-        " || it.labels?.[0]?.innerText || '').trim() })()"
-    )
-
-
-def tab_to(page, words, most=250):
-    """Press Tab until a control has the focus whose words are these."""
-    seen = []
-    for _ in range(most):
-        page.keyboard.press("Tab")
-        seen.append(focused(page)[:40])
-        if re.search(words, seen[-1]):
-            return
-    pytest.fail(f"{words} cannot be reached with Tab; what can: {list(dict.fromkeys(seen))}")
-
-
-def test_editing_library_and_storyboard_go_by_keyboard_alone(server, context):
-    page = open_page(context, server.url)
-    page.keyboard.type("a yellow star rises")
-    page.keyboard.press("Enter")
-    wait_for_player(page, "#watching")
-    made = newest(server)
-
-    # edit it
-    tab_to(page, "^Edit this$")
-    page.keyboard.press("Enter")
-    expect(page.locator("#edit-source video")).to_be_visible()
-    tab_to(page, "Extend →")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    tab_to(page, "^Make it$")
-    page.keyboard.press("Enter")
-    assert made_of(server, page, made["id"])["status"] == "completed"
-
-    # find it, star it, delete it and bring it back
-    tab_to(page, "^Library$")
-    page.keyboard.press("Enter")
-    tab_to(page, "^a yellow star rises")
-    page.keyboard.press("Enter")
-    expect(page.locator("#library-video video")).to_be_visible()
-    tab_to(page, "^Star: ")
-    page.keyboard.press("Enter")
-    expect(page.locator("#library").get_by_text("★ Starred").first).to_be_visible()
-    tab_to(page, "^Delete$")
-    page.keyboard.press("Enter")
-    undo = page.locator("#library").get_by_role("button", name=re.compile("^Undo"))
-    expect(undo).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(page.locator("#library-told")).to_contain_text("It is back.")
-
-    # a storyboard of one card
-    tab_to(page, "^Storyboard$")
-    page.keyboard.press("Enter")
-    expect(page.locator("#board-cards")).to_contain_text("Nothing yet")
-    tab_to(page, "^What is seen")
-    page.keyboard.type("a green cube spins")
-    expect(page.locator("#board-cards")).to_contain_text("a green cube spins")
-    tab_to(page, "^Make all cards")
-    page.keyboard.press("Enter")
-    expect(page.locator("#board-made")).to_contain_text("All cards are made")
-    assert (newest(server)["prompt"], newest(server)["status"]) == ("a green cube spins", "completed")

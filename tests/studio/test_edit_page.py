@@ -1,37 +1,14 @@
 """The Edit and Storyboard screens in a real browser: a video is chosen, marked, edited, and goes on as cards."""
 
-import sys
-from pathlib import Path
-
-import httpx
 import numpy as np
 import pytest
 
 from kinema import write_video
 
 pytest.importorskip("axe_playwright_python", reason="pip install 'kinema[test]' brings it")
-sys.path.insert(0, str(Path(__file__).parent))
-from browsing import CHROMIUM, DESKTOP, PHONE, browsing, expect, findings, go_to, open_page
-from served import serving
+from browsing import CHROMIUM, PHONE, expect, findings, go_to, open_page
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on PATH (Debian: apt install chromium)")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory, tiny_model):
-    with serving(tmp_path_factory.mktemp("edit") / "studio", model=tiny_model) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with browsing() as browser:
-        yield browser
-
-
-def videos(server):
-    """The newest first."""
-    return httpx.get(server.url + "v1/videos").json()["data"]
 
 
 def made(page, within):
@@ -44,8 +21,8 @@ def give(page, button, file):
     chooser.value.set_files(file)
 
 
-def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_path, wait_until):
-    page = open_page(browser.new_context(viewport=DESKTOP), server.url)
+def test_a_file_is_marked_and_edited_and_the_result_again(server, context, tmp_path, wait_until):
+    page = open_page(context, server.url)
     go_to(page, "Edit")
     file = write_video(tmp_path / "given.mp4", np.full((9, 32, 32, 3), 120, np.uint8), 8.0)
     give(page, "#edit-upload", file)
@@ -70,7 +47,7 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     expect(page.locator("#edit-mask")).to_contain_text("Painted: 1 stroke.")
     page.click("#edit-make")
     made(page, "#edit-watching")
-    assert videos(server)[0]["prompt"] == "a red ball"
+    assert server.videos()[0]["prompt"] == "a red ball"
 
     page.get_by_label("Blend", exact=True).click()
     broken = tmp_path / "broken.mp4"
@@ -93,8 +70,8 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     page.press("#edit-box-left input", "Tab")
     page.locator("#edit-make").focus()
     page.keyboard.press("Enter")
-    wait_until(lambda: [video["status"] for video in videos(server)] == ["completed"] * 2)
-    second, first = videos(server)
+    wait_until(lambda: [video["status"] for video in server.videos()] == ["completed"] * 2)
+    second, first = server.videos()
     assert second["remixed_from_video_id"] == first["id"]
 
     # a reload finds the source again
@@ -102,11 +79,10 @@ def test_a_file_is_marked_and_edited_and_the_result_again(server, browser, tmp_p
     page.locator("#queue-summary").wait_for()
     go_to(page, "Edit")
     expect(page.locator("#edit-source")).to_contain_text("a red ball")
-    page.context.close()
 
 
-def test_cards_become_a_video_and_one_is_made_anew(server, browser):
-    page = open_page(browser.new_context(viewport=PHONE), server.url)
+def test_cards_become_a_video_and_one_is_made_anew(server, context):
+    page = open_page(context, server.url, PHONE)
     go_to(page, "Storyboard")
     page.fill("#board-text textarea", "a red ball")
     page.locator("#board-make").click()  # what was typed is written down first
@@ -122,8 +98,8 @@ def test_cards_become_a_video_and_one_is_made_anew(server, browser):
     page.keyboard.press("Enter")
     expect(made_all).to_be_visible()
     expect(page.locator("#board-made")).to_contain_text("2 of 2 cards")
-    newest = videos(server)[0]
-    assert newest["remixed_from_video_id"] == videos(server)[1]["id"]
+    newest = server.videos()[0]
+    assert newest["remixed_from_video_id"] == server.videos()[1]["id"]
     page.locator("#board-0-card").click()
     expect(page.get_by_role("heading", name="Card 1")).to_be_visible()
     page.click("#board-alone")
@@ -136,4 +112,3 @@ def test_cards_become_a_video_and_one_is_made_anew(server, browser):
     expect(page.locator("#board-text textarea")).to_have_value("a red ball")
     page.click("#board-edit")
     expect(page.locator("#edit-player")).to_be_visible()
-    page.context.close()
