@@ -1,5 +1,6 @@
 """A creator's day in a real browser: from the first prompt to the file that gives its settings back."""
 
+import json
 import re
 
 import httpx
@@ -8,6 +9,10 @@ import pytest
 
 from kinema import app
 from kinema.data.video_io import probe
+from kinema.studio.jobs.wish import read_wish
+from kinema.studio.models.estimate import UNMEASURED, bytes_taken
+from kinema.studio.models.memory import TOLD
+from kinema.studio.models.model import read_model
 
 pytest.importorskip("axe_playwright_python", reason="pip install 'kinema[test]' brings it")
 from browsing import (
@@ -142,6 +147,48 @@ def test_what_breaks_says_why_and_can_be_tried_again(server, context, tmp_path):
     expect(page.locator("#watching [role=progressbar]")).to_be_visible()
     page.locator("#watching").get_by_role("button", name=re.compile("Cancel")).first.click()
     expect(page.locator("#watching")).to_contain_text("Cancelled.")
+
+
+def test_a_long_one_plays_from_its_first_blocks_on(server, context, wait_until):
+    page = open_page(context, server.url)
+    ask_for(page, "a red ball rolls", seconds=60, steps=50)
+    expect(page.locator("#watching")).to_contain_text("a red ball rolls")
+    video = server.videos()[0]["id"]
+    (worker,) = workers(server)
+    path = server.folder / "previews" / f"{video}.mp4"
+    wait_until(lambda: path.exists() and path.read_bytes().count(b"moof") >= 8)  # a frame each
+    worker.suspend()  # nothing comes any more, until what there is plays
+    try:
+        page.wait_for_function("document.querySelector('#watching video[data-key$=stream]')?.currentTime > 0")
+        assert shown(server, video)["status"] == "in_progress"
+        assert path.read_bytes().count(b"moof") < 40
+    finally:
+        worker.resume()
+    page.locator("#watching").get_by_role("button", name="Cancel and discard").click()
+    expect(page.locator("#watching")).to_contain_text("Cancelled.")
+
+
+def test_what_does_not_fit_is_said_and_a_press_makes_it_fit(server, context, tiny_model):
+    model = read_model(str(tiny_model))
+    (told,) = (server.folder / "logs").glob(f"*.{TOLD}")
+    memory = json.loads(told.read_text())
+    frames = model.num_frames + model.frame_step
+    fits = read_wish({"prompt": "a red ball", "num_frames": frames})
+    room = memory["base"] + int(UNMEASURED * bytes_taken(model, fits, memory["value"])) + 1
+    told.write_text(json.dumps(memory | {"most": room}))  # as a worker tells it that may take so much
+    page = open_page(context, server.url)
+    estimate, fit, seconds = (page.locator(each) for each in ("#estimate", "#fit", "#seconds input[type=number]"))
+    expect(estimate).not_to_contain_text("will not fit")
+    expect(fit).to_be_hidden()
+    seconds.fill("2")
+    seconds.press("Tab")
+    expect(estimate).to_contain_text("It will not fit")
+    expect(fit).to_have_text(f"Use what fits: 1.5 s ({frames} frames) instead of 2 s")
+    fit.click()
+    expect(seconds).to_have_value("1.5")
+    expect(estimate).to_contain_text(f"{frames} frames of 32 × 32")
+    expect(estimate).not_to_contain_text("will not fit")
+    expect(fit).to_be_hidden()
 
 
 @pytest.mark.parametrize("size", [DESKTOP, PHONE], ids=["desktop", "phone"])
