@@ -25,7 +25,7 @@ from .captioner import ContrastiveCaptioner
 from .corpus import fact_keys, fact_text, known_words, some_captions
 from .losses import caption_loss, contrastive_loss, gather, meaning_keys, positive_pairs
 from .report import evaluate
-from .tokenizer import train_tokenizer
+from .tokenizer import LEVEL_TOKENS, train_tokenizer
 from .vision import select_frames
 
 CORPUS_CLIPS = 4096  # clips whose captions the tokenizer is learned from
@@ -208,7 +208,8 @@ def draw_names(batch: dict[str, Any], mix: dict[str, float], original: float) ->
         if not shares:
             raise trainer.TrainingError(f"a clip has no caption of the levels {sorted(mix)}; it has {choices}")
         level = list(shares)[int(torch.multinomial(torch.tensor(list(shares.values())), 1, generator=own))]
-        drawn.append((level, float(torch.rand((), generator=own)) < PLAIN_SHARE))
+        plain = float(torch.rand((), generator=own)) < PLAIN_SHARE
+        drawn.append((level, plain or level not in LEVEL_TOKENS))
     return drawn
 
 

@@ -36,7 +36,8 @@ class DataConfig(Section):
     # draws one a clip (a shape named twice is drawn twice as often).
     buckets: tuple[tuple[int, int, int], ...] = ()
     two_events: float = Field(default=0.0, ge=0, le=1)  # Diorama's levels 0, 1: share with two motions in turn
-    caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}  # share of each caption level
+    # Share of each caption level. Diorama can also give "typed": as people write prompts, in any order.
+    caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}
     # Share of the draws of a clip with synthetic and original captions that show an original one (data/blend.py).
     original_captions: float = Field(default=0.05, ge=0, le=1)
     out_of_domain: bool = False  # captioned datasets only: also what our captioner wrote of clips it does not know
@@ -47,13 +48,11 @@ class DataConfig(Section):
         low, high = self.difficulty
         if not 0 <= low <= high <= 3:
             raise ValueError(f"difficulty is {self.difficulty}; it needs 0 <= lowest <= highest <= 3")
-        if abs(sum(self.caption_mix.values()) - 1) > 1e-6 or set(self.caption_mix) - {
-            "short",
-            "medium",
-            "dense",
-        }:
+        levels = {"short", "medium", "dense"} | ({"typed"} if self.source == "diorama" else set())
+        if abs(sum(self.caption_mix.values()) - 1) > 1e-6 or set(self.caption_mix) - levels:
             raise ValueError(
-                f"caption_mix is {self.caption_mix}; it needs shares of short, medium and dense that sum to 1"
+                f"caption_mix is {self.caption_mix}; with data.source={self.source} it needs shares of "
+                f"{', '.join(sorted(levels))} that sum to 1"
             )
         return self
 

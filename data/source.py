@@ -35,6 +35,7 @@ def open_dataset(data: DataConfig, *, seed: int, split: Literal["train", "heldou
             fps_choices=data.fps_choices,
             buckets=data.buckets,
             two_events=data.two_events,
+            typed=data.caption_mix.get("typed", 0.0) > 0,
         )
     from .diorama.rendered import RenderedClips, is_rendered
 

@@ -31,6 +31,7 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from tqdm import tqdm
 
 from ..data.clips import ClipDataset
+from ..data.diorama import DioramaDataset
 from ..data.files import atomic_path
 from ..data.manifest import captions_of
 from ..data.pixels import to_pixels
@@ -235,7 +236,11 @@ class LatentDataset(Dataset):
         tables = [pq.read_table(_shard_path(self.path, shard, "parquet")) for shard in shards]
         self.rows = pa.concat_tables(tables) if tables else pa.table({})
         self._files: dict[int, Any] = {}
-        self._captions = self._captions_now(clips.rows) if isinstance(clips, ClipDataset) else None
+        self._captions: Sequence[dict[str, str]] | None = None
+        if isinstance(clips, ClipDataset):
+            self._captions = self._captions_now(clips.rows)
+        elif isinstance(clips, DioramaDataset):
+            self._captions = [clips.captions(index) for index in range(len(self))]
 
     def _captions_now(self, rows: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         """The captions of the cached clips, which must be those of `rows`."""

@@ -17,7 +17,7 @@ render.py    scenes as pixels and ground truth      dataset.py     clips for tra
 rendered.py  clips for training, rendered before
 """
 
-from .captions import VOCABULARY, captions, facts, timed_captions
+from .captions import VOCABULARY, captions, facts, timed_captions, typed_prompt
 from .dataset import DioramaDataset
 from .render import Rendering, Tracks, render, render_many
 from .rules import heldout_pairs, is_heldout
@@ -38,4 +38,5 @@ __all__ = [
     "render_many",
     "sample_scene",
     "timed_captions",
+    "typed_prompt",
 ]

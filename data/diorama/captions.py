@@ -33,7 +33,7 @@ from .words import (
 from .words import plural as _plural
 from .words import plural_verb as _plural_verb
 
-__all__ = ["PLURALS", "VOCABULARY", "captions", "facts", "timed_captions"]
+__all__ = ["PLURALS", "VOCABULARY", "captions", "facts", "timed_captions", "typed_prompt"]
 
 
 def _article(phrase: str) -> str:
@@ -216,6 +216,37 @@ def _dense(draws: Draws, scene: Scene) -> str:
         phrases = [phrase for phrase in STYLE_WORDS[scene.style] if phrase.startswith("in ")]
         parts.append(f"the scene is {draws.choice(phrases)}")
     return " ".join([*map(_sentence, parts), camera])
+
+
+def typed_prompt(scene: Scene, seed: int = 0) -> str:
+    """The scene as somebody types it who wants to see it: what comes to mind, in whatever order it comes."""
+    draws = Draws("typed prompt", seed, scene.seed, scene.index, scene.split, scene.level)
+    thing, row, form = scene.objects[0], _is_row(scene), draws.integer(0, 1)
+    subject = _subject(draws, scene, draws.chance(0.6))
+    if thing.size == "medium" and not row and draws.chance(0.3):
+        subject = _article("medium " + subject.split(" ", 1)[1])
+    if not row and draws.chance(0.4):
+        subject = draws.choice(("the ", "")) + subject.split(" ", 1)[1]
+    act = _act(draws, scene, form, draws.chance(0.7), row, draws.chance(0.7) or not scene.pair_events)
+    said = [_place(draws, scene)] if draws.chance(0.8) else []
+    if draws.chance(0.6 if scene.background != "plain" else 0.2):
+        said.append(draws.choice(BACKGROUND_WORDS[scene.background]))
+    if draws.chance(0.7):
+        said += _times(draws, scene)
+    if scene.style != "realistic" and draws.chance(0.8):
+        said.append(draws.choice(STYLE_WORDS[scene.style]))
+    said = [text for _, text in sorted((draws.uniform(), text) for text in said)]
+    before = draws.integer(0, min(2, len(said)))
+    between = draws.integer(0, min(1, len(said) - before)) if draws.chance(0.5) else 0
+    first = " ".join([subject, *said[before : before + between]]) + (", " if between and form else " ") + act
+    first = draws.choice((" ", ", ")).join([first, *said[before + between :]])
+    text = ", ".join([*said[:before], first])
+    more = _companions(draws, scene, False)
+    if scene.camera.move != "static" and draws.chance(0.7):
+        more.append(draws.choice(CAMERA_WORDS[scene.camera.move])[:-1])
+    if more or draws.chance(0.4):
+        return " ".join(map(_sentence, [text, *more]))
+    return text
 
 
 def timed_captions(scene: Scene, seed: int = 0) -> tuple[TimedText, ...]:

@@ -6,7 +6,7 @@ from typing import Any, TypedDict, cast
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from .captions import captions
+from .captions import captions, typed_prompt
 from .draws import Draws
 from .render import render
 from .sampler import sample_scene
@@ -19,7 +19,7 @@ class Clip(TypedDict):
     id: str
     index: int
     pixel_values: Tensor  # (3, T, H, W) uint8
-    captions: dict[str, str]  # short, medium, dense
+    captions: dict[str, str]  # short, medium, dense; Diorama has typed too, if that is asked for
     fps: float
     scene: str  # JSON
     timed_captions: list[tuple[float, float, str]]  # (start, end, text), times as shares of the clip; often empty
@@ -30,8 +30,8 @@ class DioramaDataset(Dataset[Clip]):
 
     With `fps_choices` each clip's frame rate is drawn from them (by seed and index) in place of `fps`; with
     `buckets`, (frames, height, width) each, its shape in place of `num_frames`, `height` and `width`. `two_events`
-    is explained at `sample_scene`. Scenes begin at index `first_index`, so that disjoint ranges of one corpus are
-    disjoint datasets.
+    is explained at `sample_scene`. With `typed` clips have a caption of `typed_prompt` too. Scenes begin
+    at index `first_index`, so that disjoint ranges of one corpus are disjoint datasets.
     """
 
     def __init__(
@@ -49,13 +49,14 @@ class DioramaDataset(Dataset[Clip]):
         first_index: int = 0,
         buckets: tuple[tuple[int, int, int], ...] = (),
         two_events: float = 0.0,
+        typed: bool = False,
     ):
         self.seed, self.difficulty = seed, difficulty
         self.split: Split = split
         self.height, self.width, self.num_frames, self.fps = height, width, num_frames, fps
         self.num_clips, self.supersample = num_clips, supersample
         self.fps_choices, self.first_index = tuple(fps_choices), first_index
-        self.buckets, self.two_events = tuple(buckets), two_events
+        self.buckets, self.two_events, self.typed = tuple(buckets), two_events, typed
 
     def __len__(self) -> int:
         return self.num_clips
@@ -64,18 +65,23 @@ class DioramaDataset(Dataset[Clip]):
         """All of clip `index` but its pixels, which takes no rendering."""
         if not 0 <= index < self.num_clips:
             raise IndexError(f"clip {index} of a dataset of {self.num_clips}")
-        number, scene = self.first_index + index, self._scene(index)
-        fps = self.fps
+        number, scene, fps = self.first_index + index, self._scene(index), self.fps
         if self.fps_choices:
             fps = Draws("fps", self.seed, number, self.split).choice(self.fps_choices)
         return {
             "id": f"diorama-{self.split}-{self.seed}-{number}",
             "index": index,
-            "captions": captions(scene, self.seed),
+            "captions": self.captions(index),
             "fps": float(fps),
             "scene": scene.to_json(),
             "timed_captions": [(timed.start, timed.end, timed.text) for timed in scene.timed_captions],
         }
+
+    def captions(self, index: int) -> dict[str, str]:
+        """The captions of clip `index` by level."""
+        scene = self._scene(index)
+        typed = {"typed": typed_prompt(scene, self.seed)} if self.typed else {}
+        return captions(scene, self.seed) | typed
 
     def shape(self, index: int) -> tuple[int, int, int]:
         """Frames, height and width of clip `index`."""

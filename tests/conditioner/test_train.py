@@ -65,6 +65,14 @@ def test_captions_are_drawn_by_share_from_each_samples_own_seed():
     assert draw_captions(back, {"short": 0.6, "dense": 0.4})[0] == captions[::-1]
 
 
+def test_typed_prompts_have_no_token_that_names_their_level():
+    texts = {"short": "s", "typed": "t"}
+    batch = {"captions": [texts] * 200, "sample_seed": torch.arange(200)}
+    captions, levels = draw_captions(batch, {"short": 0.5, "typed": 0.5})
+    assert {level for text, level in zip(captions, levels) if text == "t"} == {None}
+    assert {level for text, level in zip(captions, levels) if text == "s"} == {None, "short"}
+
+
 def test_a_missing_level_is_made_up_for_by_the_others():
     batch = {"captions": [{"short": "only"}], "sample_seed": torch.tensor([5])}
     assert draw_captions(batch, {"short": 0.1, "dense": 0.9})[0] == ["only"]

@@ -17,6 +17,7 @@ from kinema.data.diorama import (
     heldout_pairs,
     is_heldout,
     sample_scene,
+    typed_prompt,
 )
 from kinema.data.diorama.captions import COLOUR_WORDS, KIND_WORDS, PLURALS
 from kinema.data.diorama.scene import (
@@ -88,7 +89,7 @@ def test_captions_stay_within_the_vocabulary_and_name_what_there_is(scene: Scene
     assert list(told) == ["short", "medium", "dense"]
     thing = scene.objects[0]
     nouns = {w for w in KIND_WORDS[thing.kind]} | {PLURALS.get(w, w + "s") for w in KIND_WORDS[thing.kind]}
-    for text in told.values():
+    for text in (*told.values(), typed_prompt(scene, seed)):
         assert words(text) <= set(VOCABULARY)
         if scene.style in COLOURLESS:
             assert not words(text.lower().replace("black and white", "")) & ALL_COLOUR_WORDS
@@ -117,6 +118,19 @@ def test_captions_stay_within_the_vocabulary_and_name_what_there_is(scene: Scene
 def test_wording_varies_with_the_seed():
     scene = sample_scene(0, 3, difficulty=(1, 1))
     assert len({captions(scene, seed)["dense"] for seed in range(20)}) > 10
+
+
+def test_a_typed_prompt_says_what_is_true_in_any_order():
+    scene = next(s for s in (sample_scene(0, i, difficulty=(1, 1)) for i in range(100)) if s.floor == "snow")
+    texts = [typed_prompt(scene, seed) for seed in range(200)]
+    assert texts == [typed_prompt(Scene.from_json(scene.to_json()), seed) for seed in range(200)]
+    noun = re.compile("|".join(KIND_WORDS[scene.objects[0].kind]))
+    places = [(text.index("snow"), noun.search(text).start()) for text in texts if "snow" in text]
+    before = sum(snow < thing for snow, thing in places)
+    assert 40 < before < len(places) - 40 and len(places) < 190 and len(set(texts)) > 150
+    clip = DioramaDataset(difficulty=(1, 1), num_clips=2, typed=True).describe(1)["captions"]
+    plain = DioramaDataset(difficulty=(1, 1), num_clips=2).describe(1)["captions"]
+    assert clip == plain | {"typed": typed_prompt(sample_scene(0, 1, difficulty=(1, 1)), 0)}
 
 
 @PROPERTY

@@ -7,6 +7,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from kinema import AutoencoderKLKinema, load_config
+from kinema.data.diorama import DioramaDataset
 from kinema.data.pixels import to_pixels
 from kinema.vae.cache import LatentCacheError, LatentDataset, cache_latents
 from kinema.vae.context import encode_contexts
@@ -50,6 +51,15 @@ class Clips:
 def cache(out, dataset, vae=None, **changes):
     settings = {"data": DATA, "shard_size": 4, "batch_size": 3, "progress": False, "dtype": torch.float32}
     return cache_latents(vae or build(), dataset, out, **(settings | changes))
+
+
+def test_captions_of_the_built_in_world_are_those_of_now(tmp_path):
+    shape = {"difficulty": (0, 0), "height": 8, "width": 8, "num_frames": 5, "num_clips": 3}
+    cache(tmp_path, DioramaDataset(**shape))
+    now = DioramaDataset(**shape, typed=True)
+    found = LatentDataset(tmp_path, data=DATA, clips=now)
+    assert [item["captions"] for item in found] == [now.describe(index)["captions"] for index in range(3)]
+    assert "typed" in found[2]["captions"] and "typed" not in LatentDataset(tmp_path)[2]["captions"]
 
 
 def test_asked_to_stop_it_keeps_its_shards_and_goes_on(tmp_path):
