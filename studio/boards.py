@@ -20,7 +20,8 @@ from pydantic import ValidationError
 
 from ..data.files import atomic_path
 from .cards import MOST, Board, Card, Run, problems, rounded, span_of, taken_in, wish_at_once, wish_of_card
-from .jobs.job import JobError, QueueFullError, TooOftenError
+from .given import new_upload_id
+from .jobs.job import Job, JobError, QueueFullError, TooOftenError
 from .service import Studio
 
 LOOK = 0.25  # seconds between looks at what is being made
@@ -232,7 +233,7 @@ class Boards:
                 self.may_ask(board.owner)
                 self._counted[board.id] = board.jobs
             job = self.studio.submit(
-                run.values, owner=board.owner, sees=lambda job: job.owner == board.owner,
+                run.values, owner=board.owner, sees=lambda what: _may_use(board, what),
                 parent=board.video if any(run.frames) else None,
                 idempotency_key=f"{board.id} {board.jobs}",
             )  # fmt: skip
@@ -287,7 +288,7 @@ class Boards:
 
         assert board.video is not None
         video = read_video(self.studio.source(board.video))
-        upload_id = f"upload_{secrets.token_hex(16)}"
+        upload_id = new_upload_id(board.owner)
         folder = self.studio.shelf.folder / "uploads" / f".{upload_id}"
         folder.mkdir()
         try:
@@ -314,6 +315,11 @@ def _frames_around(board: Board, run: Run) -> tuple[int, int, int]:
     ends = [0, *accumulate(span.frames for span in board.spans)]
     tail = ends[-1] - ends[run.card + 1] if run.alone and run.card < len(board.spans) else 0
     return ends[run.card], tail, ends[-1]
+
+
+def _may_use(board: Board, what: Job | str) -> bool:
+    """Given files are used as they are: only who may change the storyboard could put them there."""
+    return isinstance(what, str) or what.owner == board.owner
 
 
 def _read(path: Path) -> Board | None:

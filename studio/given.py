@@ -154,6 +154,11 @@ def mark_of(owner: str) -> str:
     return f"upload_{hashlib.sha256(owner.encode()).hexdigest()[:OWNER_DIGITS]}"
 
 
+def new_upload_id(owner: str) -> str:
+    """An id of somebody's, of what was made for them and given by nobody."""
+    return mark_of(owner) + secrets.token_hex(16)[OWNER_DIGITS:]
+
+
 def _mb(size: float) -> str:
     return f"{size / 1e6:.4g} MB"
 

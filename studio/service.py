@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from .given import Given
-from .jobs.job import Job, JobError, NoJobError, QueueFullError
+from .jobs.job import Job, JobError, NoJobError, NoUploadError, QueueFullError
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
 from .jobs.wish import Wish, read_wish
@@ -16,6 +16,7 @@ from .models.model import Model
 
 USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough
 TO_COME = f"upload_{32 * '0'}"  # the id, in a wish that is only foreseen, of a file that is not taken in yet
+Sees = Callable[[Job | str], bool]  # whether somebody may use a job, or a given file by its id
 Filter = Callable[[str], str | None]  # a text to the reason why it is refused; None: it is not
 
 
@@ -62,7 +63,7 @@ class Studio:
         )
 
     def submit(
-        self, values: Mapping[str, Any], *, owner: str = "", sees: Callable[[Job], bool] = lambda job: True,
+        self, values: Mapping[str, Any], *, owner: str = "", sees: Sees = lambda what: True,
         parent: str | None = None, request_id: str = "", idempotency_key: str | None = None,
     ) -> Job:  # fmt: skip
         """Queue a video.
@@ -70,7 +71,7 @@ class Studio:
         Args:
             values: of a `Wish`.
             owner, parent, request_id, idempotency_key: see `JobStore.add`.
-            sees: whether a job may be made from another one.
+            sees: what it may be made from.
 
         Raises:
             JobError: it cannot be made, is refused, is made from what is not there, or the queue is full.
@@ -85,7 +86,7 @@ class Studio:
         )  # fmt: skip
 
     def foresee(
-        self, values: Mapping[str, Any], *, owner: str = "", sees: Callable[[Job], bool] = lambda job: True,
+        self, values: Mapping[str, Any], *, owner: str = "", sees: Sees = lambda what: True,
         idempotency_key: str | None = None,
     ) -> None:  # fmt: skip
         """Raise what `submit` would, before the files are taken in that `TO_COME` stands for in the values."""
@@ -100,7 +101,7 @@ class Studio:
             if most is not None and count >= most:
                 raise QueueFullError(count, self.store.seconds_a_job())
 
-    def edit(self, job_id: str, values: Mapping[str, Any], sees: Callable[[Job], bool] = lambda job: True) -> Job:
+    def edit(self, job_id: str, values: Mapping[str, Any], sees: Sees = lambda what: True) -> Job:
         """Give a waiting job another wish.
 
         Raises:
@@ -115,7 +116,7 @@ class Studio:
         request = wish.model_dump(mode="json", exclude_defaults=True)
         return self.store.edit(job_id, request, task=wish.task, parent=parent)
 
-    def _check(self, wish: Wish, sees: Callable[[Job], bool], to_come: str | None = None) -> None:
+    def _check(self, wish: Wish, sees: Sees, to_come: str | None = None) -> None:
         self.model.check(wish)
         length = self.model.seconds(wish)
         if length > self.limits.video_seconds:
@@ -137,6 +138,8 @@ class Studio:
                     raise JobError(f"{name} is {job.status}; what is made from it needs it completed")
                 self.shelf.content(name)
             else:
+                if not sees(name):
+                    raise NoUploadError(name)
                 self.shelf.upload(name)
 
     def _check_pixels(self, wish: Wish, seconds: float) -> None:

@@ -45,6 +45,13 @@ class NoJobError(JobError):
         super().__init__(f"there is no video {job_id!r}; it may have been deleted", "not_found")
 
 
+class NoUploadError(JobError):
+    """There is no such given file."""
+
+    def __init__(self, upload_id: str) -> None:
+        super().__init__(f"there is no upload {upload_id!r}; give it again", "not_found")
+
+
 class LostJobError(JobError):
     """The job is not this worker's any more: it was given to another one, or ended."""
 

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image
 
 from ...data.files import atomic_path, sync
-from .job import Job, JobError, is_id
+from .job import Job, JobError, NoUploadError, is_id
 
 THUMBNAIL = 320  # pixels of the long side
 SHEET_FRAMES, SHEET_COLUMNS, SHEET_SIDE = 16, 4, 240
@@ -91,13 +91,13 @@ class Shelf:
         """The file that somebody gave.
 
         Raises:
-            JobError: there is none.
+            NoUploadError: there is none.
         """
         kind, _, digits = upload_id.partition("_")
         if kind == "upload" and is_id(f"video_{digits}"):
             for path in (self.folder / "uploads" / upload_id).glob("*"):
                 return path
-        raise JobError(f"there is no upload {upload_id!r}; give it again", "not_found")
+        raise NoUploadError(upload_id)
 
     @contextlib.contextmanager
     def new_result(self, job: Job) -> Iterator[Path]:

@@ -12,6 +12,7 @@ from typing import Annotated
 from fastapi import Depends, Request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
 
+from ..given import mark_of
 from ..jobs.job import Job, JobError, TooOftenError
 
 WINDOW = 60.0  # seconds
@@ -25,7 +26,7 @@ class Owner:
 
     Attributes:
         name: the fingerprint of a key, or "" where there are none.
-        sees_all: whether other people's videos are shown, too.
+        sees_all: whether other people's videos and files are shown, too.
         may_ask: raises a TooOftenError, or counts a video.
     """
 
@@ -33,9 +34,11 @@ class Owner:
     sees_all: bool
     may_ask: Callable[[], None]
 
-    def sees(self, job: Job) -> bool:
-        """Whether a job is shown."""
-        return self.sees_all or job.owner == self.name
+    def sees(self, what: Job | str) -> bool:
+        """Whether a job, or a given file by its id, is shown: ids stand in files that people pass on."""
+        if isinstance(what, str):
+            return self.sees_all or what.startswith(mark_of(self.name))
+        return self.sees_all or what.owner == self.name
 
     @property
     def listed(self) -> str | None:

@@ -104,7 +104,9 @@ def build_edit(shared: Shared, page: gr.Blocks) -> None:
             if source_id.startswith("video_"):
                 job = shared.job(source_id, request)
                 return None if job is None else editing.source_of(shared.studio, job)
-            return editing.source_of_upload(shared.studio, source_id) if source_id else None
+            if not source_id or not shared.owner(request).sees(source_id):
+                return None
+            return editing.source_of_upload(shared.studio, source_id)
         except NoJobError:
             return None
 

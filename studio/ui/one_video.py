@@ -174,7 +174,7 @@ def is_there(shared: Shared, owner: Owner, name: str) -> bool:
     """Whether an upload or a finished video is here for whoever asks."""
     if name.startswith("upload_"):
         try:
-            return bool(shared.studio.shelf.upload(name))
+            return owner.sees(name) and bool(shared.studio.shelf.upload(name))
         except JobError:
             return False
     try:

@@ -14,6 +14,7 @@ from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
 from kinema.studio.boards import Boards
 from kinema.studio.cards import Card, problems, rounded, step_of
+from kinema.studio.given import mark_of
 from kinema.studio.jobs.claims import claim, fail
 from kinema.studio.jobs.job import JobError, TooOftenError
 from kinema.studio.jobs.upkeep import clean_uploads
@@ -309,3 +310,11 @@ def test_a_storyboard_is_its_owners_and_says_what_is_wrong(boards):
     assert Boards(boards.studio).of(None) == [board]
     boards.delete(board.id, "one")
     assert Boards(boards.studio).of(None) == []
+
+
+def test_what_is_cut_out_for_a_storyboard_is_its_owners(boards, pipe):
+    board = boards.new("one")
+    job = boards.studio.submit({"prompt": TEXTS[0], "num_inference_steps": 1}, owner="one")
+    make(boards.studio.store, boards.studio.shelf, pipe, claim(boards.studio.store, "w"))
+    cut = boards._cut(board.model_copy(update={"video": job.id}), 0, 1)
+    assert cut.startswith(mark_of("one")) and boards.studio.shelf.upload(cut).is_file()
