@@ -95,7 +95,7 @@ class Shelf:
         """
         kind, _, digits = upload_id.partition("_")
         if kind == "upload" and is_id(f"video_{digits}"):
-            for path in (self.folder / "uploads" / upload_id).glob("*"):
+            for path in (self.folder / "uploads" / upload_id).glob("[!.]*"):  # no file manager's ".DS_Store"
                 return path
         raise NoUploadError(upload_id)
 

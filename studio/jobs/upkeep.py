@@ -27,6 +27,7 @@ FRESH_SECONDS = 3600.0  # for which it does even if there is no room
 EVERY = 60.0  # seconds between cleanings
 PAGE = 200
 VIDEO_ID, UPLOAD_ID = (rf"{kind}_[0-9a-f]{{32}}" for kind in ("video", "upload"))
+OURS = ("upload_", ".upload_", ".gone_")  # how the names of given files begin, half taken in or deleted ones too
 # Jobs that will be made from what they name, or whose video is there; of all others what was given may go.
 NEEDED = "(status IN ('queued', 'in_progress') OR starred OR (status = 'completed' AND NOT cleaned))"
 
@@ -151,6 +152,8 @@ def held_uploads(shelf: Shelf) -> list[Upload]:
     """All given files, those that are being taken in with them."""
     found = []
     for path in (shelf.folder / "uploads").iterdir():
+        if not path.name.startswith(OURS) or not path.is_dir():  # a file manager's, say
+            continue
         with contextlib.suppress(FileNotFoundError):  # it is renamed when it is taken in
             size = sum(each.stat().st_size for each in path.iterdir())
             found.append(Upload(path.name, size, path.stat().st_mtime_ns))

@@ -288,3 +288,20 @@ def test_an_estimate_comes_from_what_was_made_here(studio):
     assert seconds_until(store, MODEL, 1, first.id) == pytest.approx(2.0)
     assert seconds_until(store, MODEL, 1, second.id) == pytest.approx(4.0)
     assert seconds_until(store, MODEL, 2, second.id) == pytest.approx(3.0)
+
+
+def test_strange_files_in_the_folder_harm_nothing(studio):
+    store, shelf = studio
+    whole, uploads = Studio(store, shelf, MODEL), shelf.folder / "uploads"
+    (uploads / ".DS_Store").write_bytes(b"x")
+    (uploads / "upload_notes.txt").write_bytes(b"x")
+    (uploads / "holiday").mkdir()
+    name = whole.upload(io.BytesIO(PICTURE))
+    for strange in (".DS_Store", "._a"):
+        (uploads / name / strange).write_bytes(b"x")
+    whole.given.looked(room(store, shelf, 10**9))
+    clean(store, shelf, 0, now=time.time() + FRESH_SECONDS / 2)
+    assert shelf.upload(name).name == "picture.png" and [each.id for each in held_uploads(shelf)] == [name]
+    assert clean_uploads(store, shelf, time.time() + UPLOAD_SECONDS + 60) == 1
+    assert sorted(path.name for path in uploads.iterdir()) == [".DS_Store", "holiday", "upload_notes.txt"]
+    whole.given.close()
