@@ -4,12 +4,12 @@ An id says whose a file is, by digits that tell nobody anything, and which: the 
 kept once.
 """
 
-import contextlib
 import hashlib
 import os
 import secrets
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -71,8 +71,7 @@ class Given:
             path = folder / "given"
             digest = _copy(file, path, self._most_bytes, hashlib.sha256(f"{owner}\0".encode()))
             final = uploads / (mark_of(owner) + digest[: 32 - OWNER_DIGITS])
-            with contextlib.suppress(FileNotFoundError):
-                os.utime(final)  # it is used again: see `forget_uploads`
+            if _given_again(final):
                 return final.name
             if is_picture(path):
                 rewrite_picture(path, folder / "picture.png", self._most_pixels)
@@ -81,7 +80,7 @@ class Given:
                 path.rename(folder / f"video{self._look(path)}")
             seen = folder.stat().st_mtime_ns
             with self._counting:
-                if not final.is_dir():  # else the same was given twice at once
+                if not _given_again(final):  # else it was given twice at once
                     size = sum(each.stat().st_size for each in folder.iterdir())
                     self._check_room(owner, size)
                     folder.rename(final)
@@ -157,6 +156,16 @@ def mark_of(owner: str) -> str:
 def new_upload_id(owner: str) -> str:
     """An id of somebody's, of what was made for them and given by nobody."""
     return mark_of(owner) + secrets.token_hex(16)[OWNER_DIGITS:]
+
+
+def _given_again(final: Path) -> bool:
+    """Whether a file is there already; it then counts as given now, and whoever would delete it lets it be."""
+    now = time.time_ns()  # finer than the time that the system would put there, so another one in any case
+    try:
+        os.utime(final, ns=(now, now))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _mb(size: float) -> str:

@@ -6,6 +6,7 @@ that it was asked for.
 """
 
 import contextlib
+import errno
 import json
 import logging
 import re
@@ -15,6 +16,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 from .job import Job, Status
 from .rows import one
@@ -35,24 +37,6 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Room:
-    """How full a studio is.
-
-    Attributes:
-        used, budget: bytes.
-        doomed: completed jobs whose files go at the next `clean`, in that order.
-        uploads: ids of given files that go before them.
-        lasting: bytes that stay, however little room there is.
-    """
-
-    used: int
-    budget: int
-    doomed: tuple[Job, ...] = ()
-    uploads: tuple[str, ...] = ()
-    lasting: int = 0
-
-
-@dataclass(frozen=True)
 class Upload:
     """A file that somebody gave.
 
@@ -65,6 +49,24 @@ class Upload:
     id: str
     size: int
     seen: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """How full a studio is.
+
+    Attributes:
+        used, budget: bytes.
+        doomed: completed jobs whose files go at the next `clean`, in that order.
+        uploads: given files that go before them, unless they are given again first.
+        lasting: bytes that stay, however little room there is.
+    """
+
+    used: int
+    budget: int
+    doomed: tuple[Job, ...] = ()
+    uploads: tuple[Upload, ...] = ()
+    lasting: int = 0
 
 
 def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = (), now: float | None = None) -> Room:
@@ -92,7 +94,7 @@ def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = (),
     left, uploads, doomed = used, [], []
     for each in idle:
         if left > budget:
-            uploads.append(each.id)
+            uploads.append(each)
             left -= each.size
     for job, size in results:
         if left > budget:
@@ -124,7 +126,7 @@ def clean(
                 if one(db, job.id).status == "cancelled":
                     shelf.remove_result(job.id)
     told = room(store, shelf, budget, kept, now)
-    seen = {each.id: each.seen for each in held_uploads(shelf) if each.id in told.uploads}
+    seen = {each.id: each.seen for each in told.uploads}  # not later: what is given again meanwhile stays
     if forgotten := forget_uploads(store, shelf, seen, NEEDED, kept):
         logger.warning("%d given files were deleted to make room (no video is made from them)", len(forgotten))
     for job in told.doomed:
@@ -183,18 +185,28 @@ def forget_uploads(
     Returns:
         Ids of what was deleted.
     """
-    uploads, gone = shelf.folder / "uploads", {}
+    uploads, gone, away = shelf.folder / "uploads", [], []
     with store.change() as db:  # no job comes between
         for name in seen.keys() - named_uploads(store, where, db).union(kept):
             with contextlib.suppress(FileNotFoundError):
-                away = (uploads / name).rename(uploads / f".gone_{name.lstrip('.')}")
-                if away.stat().st_mtime_ns != seen[name]:  # else: who gives it from now on gives it anew
-                    away.rename(uploads / name)
+                path = (uploads / name).rename(uploads / f".gone_{name.lstrip('.')}")
+                away.append(path)
+                if path.stat().st_mtime_ns == seen[name]:  # who gives it from now on gives it anew
+                    gone.append(name)
                 else:
-                    gone[name] = away
-    for away in gone.values():
-        shutil.rmtree(away, ignore_errors=True)
-    return list(gone)
+                    _bring_back(path, uploads / name)
+    for path in away:
+        shutil.rmtree(path, ignore_errors=True)
+    return gone
+
+
+def _bring_back(away: Path, path: Path) -> None:
+    """Let a file be there again, unless it was given anew this moment."""
+    try:
+        away.rename(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
 
 
 def _completed(store: JobStore) -> Iterator[Job]:

@@ -8,7 +8,6 @@ from typing import Any
 
 import gradio as gr
 
-from ..given import mark_of
 from ..jobs.job import ENDED, Job
 from ..jobs.upkeep import Room, room
 from ..rest.access import Owner
@@ -182,7 +181,7 @@ def _doomed(disk: Room, owner: Owner) -> str:
         return ""
     full = f"Results and given files take {disk.used / 1e9:.2f} of {disk.budget / 1e9:.2f} GB."
     mine = [job for job in disk.doomed if owner.sees(job)]
-    given = sum(owner.listed is None or name.startswith(mark_of(owner.listed)) for name in disk.uploads)
+    given = sum(owner.sees(each.id) for each in disk.uploads)
     if not mine and not given:
         return (
             f'<p class="note">{full} When there is no more room, given files that no video is made from are '

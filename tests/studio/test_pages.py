@@ -15,7 +15,7 @@ from kinema.data.diorama import VOCABULARY
 from kinema.studio.given import mark_of
 from kinema.studio.jobs.claims import claim, complete, fail, report
 from kinema.studio.jobs.job import JobError
-from kinema.studio.jobs.upkeep import Room
+from kinema.studio.jobs.upkeep import Room, Upload
 from kinema.studio.jobs.wish import read_wish
 from kinema.studio.models.model import Model
 from kinema.studio.rest.access import Owner
@@ -99,7 +99,7 @@ def shared(studio):
 
 
 def everybody(name=""):
-    return SimpleNamespace(name=name, sees=lambda job: not name or job.owner == name, listed=name or None)
+    return Owner(name, not name, lambda: None)
 
 
 def test_every_state_is_told_in_words_and_nothing_that_users_wrote_is_markup(shared):
@@ -148,7 +148,7 @@ def test_every_state_is_told_in_words_and_nothing_that_users_wrote_is_markup(sha
     assert len(set(seen.values())) == 5 and all(seen.values())
     doomed = draw_queue(shared, owner, Room(120, 100, (store.get(made.id),)))
     assert "Within a minute" in doomed["html"]
-    ours = mark_of("") + 24 * "0"
+    ours = Upload(mark_of("") + 24 * "0", 10, 0)
     given = draw_queue(shared, owner, Room(120, 100, (), (ours, ours)))
     assert "Within a minute 2 given files are deleted that no video is made from" in given["html"]
     somebody = Owner("somebody", False, lambda: None)

@@ -3,12 +3,14 @@
 import io
 import os
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from kinema.studio import given as given_files
 from kinema.studio.jobs import upkeep
 from kinema.studio.jobs.claims import claim, complete, fail
 from kinema.studio.jobs.job import JobError, NoJobError
@@ -25,6 +27,7 @@ from kinema.studio.jobs.upkeep import (
     room,
 )
 from kinema.studio.jobs.wish import read_wish
+from kinema.studio.looking import rewrite_picture
 from kinema.studio.models.estimate import seconds_for, seconds_until
 from kinema.studio.models.model import Model
 from kinema.studio.service import Studio
@@ -230,10 +233,10 @@ def test_given_files_that_nothing_needs_go_before_results(tmp_path_factory, file
     gone = clean(store, shelf, budget, now, kept)
     left = {path.name for path in (shelf.folder / "uploads").iterdir()}
     away = [name for name in sizes if name not in left]
-    assert set(away) == set(told.uploads) and list(told.uploads) == idle[: len(away)]
+    assert [each.id for each in told.uploads] == idle[: len(away)] and set(away) == set(idle[: len(away)])
     assert [job.id for job in gone] == [job.id for job in told.doomed]
     after = told.used - sum(sizes[name] for name in away)
-    assert not away or after + sizes[told.uploads[-1]] > budget
+    assert not away or after + told.uploads[-1].size > budget
     assert bool(gone) == (after > budget)
     assert not gone or (len(away) == len(idle) and gone[0].id == result.id)
 
@@ -304,4 +307,60 @@ def test_strange_files_in_the_folder_harm_nothing(studio):
     assert shelf.upload(name).name == "picture.png" and [each.id for each in held_uploads(shelf)] == [name]
     assert clean_uploads(store, shelf, time.time() + UPLOAD_SECONDS + 60) == 1
     assert sorted(path.name for path in uploads.iterdir()) == [".DS_Store", "holiday", "upload_notes.txt"]
+    whole.given.close()
+
+
+def test_what_is_given_again_while_it_is_counted_is_not_cleaned_away(studio, monkeypatch):
+    store, shelf = studio
+    names = [f"upload_{letter * 32}" for letter in "ab"]
+    for name in names:
+        (shelf.folder / "uploads" / name).mkdir()
+        (shelf.folder / "uploads" / name / "picture.png").write_bytes(b"x")
+        os.utime(shelf.folder / "uploads" / name, (1000, 1000))
+
+    def a_little_later(*args):
+        found = room(*args)
+        assert [each.id for each in found.uploads] == names
+        os.utime(shelf.folder / "uploads" / names[0])
+        return found
+
+    monkeypatch.setattr(upkeep, "room", a_little_later)
+    clean(store, shelf, 0)
+    assert [path.name for path in (shelf.folder / "uploads").iterdir()] == names[:1]
+
+
+def test_what_is_given_anew_while_it_would_be_brought_back_is_kept_once(studio, monkeypatch):
+    store, shelf = studio
+    path, rename = shelf.folder / "uploads" / f"upload_{32 * 'a'}", Path.rename
+    path.mkdir()
+    (path / "picture.png").write_bytes(b"old")
+
+    def given_anew(self, target):
+        moved = rename(self, target)
+        if self == path:
+            path.mkdir()
+            (path / "picture.png").write_bytes(b"new")
+        return moved
+
+    monkeypatch.setattr(Path, "rename", given_anew)
+    assert forget_uploads(store, shelf, {path.name: 1}) == []  # it was given again since that time
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+    assert (path / "picture.png").read_bytes() == b"new"
+
+
+def test_what_two_give_at_once_stays_if_one_of_them_is_refused(studio, monkeypatch):
+    store, shelf = studio
+    whole, first = Studio(store, shelf, MODEL), {}
+
+    def meanwhile(*args):
+        monkeypatch.undo()
+        whole.upload(io.BytesIO(PICTURE), fresh=first)
+        rewrite_picture(*args)
+
+    monkeypatch.setattr(given_files, "rewrite_picture", meanwhile)
+    second = {}
+    name = whole.upload(io.BytesIO(PICTURE), fresh=second)
+    assert list(first) == [name] and second == {}
+    whole.given.undo(first)
+    assert shelf.upload(name).is_file()
     whole.given.close()
