@@ -9,10 +9,13 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
 
 from kinema import write_video
 from kinema.data.video_io import read_video
 from kinema.pipeline.command import load
+from kinema.studio.jobs.claims import claim, complete, fail, report
+from kinema.studio.jobs.job import STATUSES
 from kinema.studio.rest.access import Access
 from kinema.studio.rest.bodies import unbracketed
 from kinema.studio.service import Limits
@@ -193,3 +196,74 @@ def test_bracketed_forms_nest():
         "prompt": "x", "video": {"id": "v"}, "t": ["1", "2"],
         "storyboard": [{"at": "0", "text": "a"}, {"at": "2", "text": "b"}],
     }  # fmt: skip
+
+
+def test_the_client_asks_again_when_the_server_says(server, monkeypatch):
+    """`openai-poll-after-ms` is on all that is not at its end, follows what is known, and is what the client waits."""
+    url, studio = server
+    told, waited = [], []
+
+    def note(response):
+        told.append(response.headers.get("openai-poll-after-ms"))
+
+    with (
+        httpx.Client(event_hooks={"response": [note]}) as http,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0, http_client=http) as client,
+    ):
+        sleep = client.videos._sleep
+        monkeypatch.setattr(client.videos, "_sleep", lambda seconds: (waited.append(seconds), sleep(seconds)))
+        video = client.videos.create(prompt=CAR, extra_body={"num_inference_steps": 1000, "seed": 7})
+        assert told == ["1000"]  # nothing is known yet
+        while not client.videos.retrieve(video.id).progress:
+            assert told.pop() is not None
+        told.clear()
+        studio.store.stop(video.id, "keep")
+        assert client.videos.poll(video.id).status == "completed"
+        assert told[-1] is None and waited == [int(each) / 1000 for each in told[:-1]]
+        assert all(0.25 <= each <= 5 for each in waited)
+        again = client.videos.create_and_poll(prompt=CAR, extra_body=FAST)
+        assert again.status == "completed" and waited and told[-1] is None
+        client.videos.retrieve(again.id)
+        assert told[-1] is None
+
+
+@pytest.mark.parametrize("left, header", [(None, 1000), (0.01, 250), (2.5, 2500), (600.0, 5000)])
+def test_when_to_ask_again_follows_the_time_that_is_left(tmp_path, tiny_model, left, header):
+    with served(tmp_path / "s", tiny_model) as (url, studio):
+        video = httpx.post(f"{url}/v1/videos", json={"prompt": CAR}).json()["id"]
+        job = claim(studio.store, "w")
+        report(studio.store, job, "denoising", 0.5, seconds_left=left)
+        assert httpx.get(f"{url}/v1/videos/{video}").headers["openai-poll-after-ms"] == str(header)
+        fail(studio.store, job, "internal_error", "it broke")
+        assert "openai-poll-after-ms" not in httpx.get(f"{url}/v1/videos/{video}").headers
+
+
+def figures(url):
+    """What Prometheus reads: by name and labels; each family has its kind and a word of help."""
+    answer = httpx.get(f"{url}/metrics")
+    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4") and answer.text.endswith("\n")
+    families = list(text_string_to_metric_families(answer.text))
+    assert all(family.type == "gauge" and family.documentation for family in families)
+    return {(each.name, *each.labels.values()): each.value for family in families for each in family.samples}
+
+
+def test_figures_are_prometheus_and_move_with_the_videos(tmp_path, tiny_model):
+    with served(tmp_path / "s", tiny_model) as (url, studio):
+        empty = figures(url)
+        assert {status for name, *status in empty for status in status} == set(STATUSES)
+        assert not any(empty["kinema_videos", status] for status in STATUSES)
+        videos = [httpx.post(f"{url}/v1/videos", json={"prompt": CAR}).json()["id"] for _ in range(5)]
+
+        def count():
+            now = figures(url)
+            return {status: now["kinema_videos", status] for status in STATUSES if now["kinema_videos", status]}
+
+        assert count() == {"queued": 5}
+        broken, making = claim(studio.store, "w"), claim(studio.store, "v")
+        fail(studio.store, broken, "internal_error", "it broke")
+        httpx.post(f"{url}/v1/videos/{videos[2]}/cancel")
+        assert count() == {"failed": 1, "in_progress": 1, "cancelled": 1, "queued": 2}
+        httpx.delete(f"{url}/v1/videos/{videos[4]}")
+        complete(studio.store, making, {"num_frames": 9, "making_seconds": 2.0})
+        assert count() == {"failed": 1, "completed": 1, "cancelled": 1, "queued": 1}
+        assert figures(url)["kinema_up_seconds",] > empty["kinema_up_seconds",]
