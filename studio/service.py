@@ -11,7 +11,7 @@ from .given import Given
 from .jobs.job import Job, JobError, NoJobError, NoUploadError, QueueFullError
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
-from .jobs.wish import Wish, read_wish
+from .jobs.wish import Wish, read_wish, wish_of
 from .models.model import Model
 
 USED_EVERY = 60.0  # seconds: a player asks for many parts of one file, and one note of it is enough
@@ -116,6 +116,29 @@ class Studio:
         request = wish.model_dump(mode="json", exclude_defaults=True)
         return self.store.edit(job_id, request, task=wish.task, parent=parent)
 
+    def retry(self, job_id: str, sees: Sees = lambda what: True) -> Job:
+        """Put a job that failed or was cancelled back at the end of the queue.
+
+        Raises:
+            NoJobError: there is none, or it is somebody else's.
+            JobError: it has not failed, or could not be asked for now: what it was made from is gone, say.
+        """
+        job = self.store.get(job_id)
+        if not sees(job):
+            raise NoJobError(job_id)
+        self._check(wish_of(job), sees)
+        return self.store.retry(job_id)
+
+    def lost(self, job: Job, sees: Sees = lambda what: True) -> list[str]:
+        """What a job was made from and is not here any more, for people."""
+        gone = []
+        for name, what in wish_of(job).named().items():
+            try:
+                self._check_there(name, what, sees)
+            except JobError:
+                gone.append(what)
+        return gone
+
     def _check(self, wish: Wish, sees: Sees, to_come: str | None = None) -> None:
         self.model.check(wish)
         length = self.model.seconds(wish)
@@ -127,20 +150,21 @@ class Studio:
         for text in (wish.prompt, wish.negative_prompt, *(card.text for card in wish.storyboard or ())):
             if text and (reason := self.prompt_filter(text)):
                 raise JobError(f"this prompt is refused here: {reason}", "refused")
-        for name in wish.media():
-            if name == to_come:
-                continue
-            if name.startswith("video_"):
-                job = self.store.get(name)
-                if not sees(job):
-                    raise NoJobError(name)
-                if job.status != "completed":
-                    raise JobError(f"{name} is {job.status}; what is made from it needs it completed")
-                self.shelf.content(name)
-            else:
-                if not sees(name):
-                    raise NoUploadError(name)
-                self.shelf.upload(name)
+        for name, what in wish.named().items():
+            if name != to_come:
+                self._check_there(name, what, sees)
+
+    def _check_there(self, name: str, what: str, sees: Sees) -> None:
+        if name.startswith("upload_"):
+            if not sees(name) or not self.shelf.has_upload(name):
+                raise NoUploadError(name, what)
+            return
+        job = self.store.get(name)
+        if not sees(job):
+            raise NoJobError(name)
+        if job.status != "completed":
+            raise JobError(f"{name} is {job.status}; what is made from it needs it completed")
+        self.shelf.content(name)
 
     def _check_pixels(self, wish: Wish, seconds: float) -> None:
         width, height = self.model.size(wish)

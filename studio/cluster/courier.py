@@ -174,9 +174,9 @@ class Courier:
         Returns:
             The jobs among that, as far as the maker needs them.
         """
-        sources = []
-        for name in read_wish(job.request).media():
-            path, at = find(self.store, self.shelf, name), 0
+        sources, wish = [], read_wish(job.request)
+        for name in wish.media():
+            path, at = find(self.store, self.shelf, wish, name), 0
             while data := read_piece(path, at, PIECE):
                 self._heed(job)
                 self.ask("take", name, path.name, at, data)

@@ -46,10 +46,16 @@ class NoJobError(JobError):
 
 
 class NoUploadError(JobError):
-    """There is no such given file."""
+    """There is no such given file.
 
-    def __init__(self, upload_id: str) -> None:
-        super().__init__(f"there is no upload {upload_id!r}; give it again", "not_found")
+    Args:
+        upload_id: its id.
+        what: it is of a wish, in words.
+    """
+
+    def __init__(self, upload_id: str, what: str = "") -> None:
+        said = f"{what} is not here (any more): " if what else ""
+        super().__init__(f"{said}there is no upload {upload_id!r}; give it again", "not_found")
 
 
 class LostJobError(JobError):

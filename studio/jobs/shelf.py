@@ -87,6 +87,13 @@ class Shelf:
         exact = self.result(job_id) / EXACT
         return exact if exact.is_file() else self.content(job_id)
 
+    def has_upload(self, upload_id: str) -> bool:
+        """Whether there is a file that somebody gave."""
+        try:
+            return self.upload(upload_id).exists()
+        except NoUploadError:
+            return False
+
     def upload(self, upload_id: str) -> Path:
         """The file that somebody gave.
 

@@ -99,9 +99,18 @@ class Wish(BaseModel):
 
     def media(self) -> tuple[str, ...]:
         """The ids of all that it is made from."""
-        cards = (card.image for card in self.storyboard or ())
-        named = (self.image, *(self.keyframes or {}).values(), self.video, self.other, self.mask, *cards)
-        return tuple(dict.fromkeys(name for name in named if name is not None))
+        return tuple(self.named())
+
+    def named(self) -> dict[str, str]:
+        """What all is that it is made from, for people, by its id."""
+        cards = enumerate(self.storyboard or (), 1)
+        words = (
+            ("the first frame", self.image),
+            *((f"the keyframe at {at:g} s", name) for at, name in (self.keyframes or {}).items()),
+            ("the video", self.video), ("the second video", self.other), ("the mask", self.mask),
+            *((f"the picture of card {number}", card.image) for number, card in cards),
+        )  # fmt: skip
+        return {name: what for what, name in reversed(words) if name is not None}
 
 
 def read_wish(values: Mapping[str, Any]) -> Wish:

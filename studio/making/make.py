@@ -76,7 +76,7 @@ def _make(
     steps = Steps(store, shelf, pipe, job, finish)
     model = getattr(pipe, "facts", None)
     streamed = model is not None and model.is_streamed(wish)
-    output = (_stream if streamed else _run)(pipe, wish, lambda name: find(store, shelf, name), seed, steps)
+    output = (_stream if streamed else _run)(pipe, wish, lambda name: find(store, shelf, wish, name), seed, steps)
     steps.tell("writing", DECODING + 0.05)
     (made,), (frames,) = output.provenance, output.videos()
     warnings = [without_paths(each, shelf.folder) for each in output.warnings or ()]
@@ -177,15 +177,18 @@ class Steps:
             self.pipe._interrupt = True
 
 
-def find(store: JobStore, shelf: Shelf, name: str) -> Path:
-    """The file of an upload's or a job's id.
+def find(store: JobStore, shelf: Shelf, wish: Wish, name: str) -> Path:
+    """The file of an upload's or a job's id that a wish names.
 
     Raises:
-        JobError: there is none (any more).
+        JobError: it is not there any more; the job cannot be made.
     """
-    if name.startswith("video_"):
-        return shelf.source(store.get(name).id)
-    return shelf.upload(name)
+    try:
+        return shelf.source(store.get(name).id) if name.startswith("video_") else shelf.upload(name)
+    except JobError:
+        raise JobError(
+            f"{wish.named()[name]} ({name}) is not here any more; give it again", "input_not_usable"
+        ) from None
 
 
 def explain(error: Exception, folder: Path) -> tuple[str, str]:

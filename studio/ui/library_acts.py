@@ -115,7 +115,7 @@ class Visit:
     def _make_again(self, job: Job) -> Changes:
         if job.status in ("failed", "cancelled"):
             self.owner.may_ask()
-            queued = self.shared.studio.store.retry(job.id)
+            queued = self.shared.studio.retry(job.id, self.owner.sees)
         else:
             seed = {"seed": job.result["seed"]} if job.result.get("seed") is not None else {}
             queued = self.shared.submit(dict(job.request) | seed, self.request, parent=job.parent)

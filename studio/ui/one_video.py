@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from ..jobs.job import ERRORS, Job, JobError, NoJobError
+from ..jobs.job import ERRORS, Job, NoJobError
 from ..rest.access import Owner
 from ..rest.objects import prompt_of
 from .cards import STATUS, star_button, when
@@ -46,7 +46,7 @@ def draw_video(shared: Shared, owner: Owner, asked: Mapping[str, Any]) -> dict[s
         return {"html": text, "said": told, "again": LATER}
     words = html.escape(prompt_of(job)) or f"({job.task})"
     parts = [f'<h3 tabindex="-1" data-heading="{job.id}" data-key="{job.id}">{words}</h3>', _screen(job)]
-    parts += [_actions(job), _state(job), _facts(shared, job), _family(shared, owner, job)]
+    parts += [_actions(job), _state(shared, owner, job), _facts(shared, job), _family(shared, owner, job)]
     return {"html": "".join(parts), "said": "", "again": LATER}
 
 
@@ -78,17 +78,23 @@ def _actions(job: Job) -> str:
     return f'<div class="row" data-key="acts">{"".join(acts)}</div>'
 
 
-def _state(job: Job) -> str:
+def _state(shared: Shared, owner: Owner, job: Job) -> str:
     """What is not as usual."""
     parts = []
+    again = job.cleaned or job.status in ("failed", "cancelled")  # could be wanted
+    lost = shared.studio.lost(job, owner.sees) if again else []
     if job.cleaned:
-        parts.append("⚠ Its files were deleted to make room. Made again with its seed, it is the same video.")
+        same = "" if lost else " Made again with its seed, it is the same video."
+        parts.append(f"⚠ Its files were deleted to make room.{same}")
     if job.status == "failed":
         why = ERRORS.get(job.error_code or "", "")
         code = html.escape(f"{job.error_code}, {job.request_id}".strip(", "))
         parts.append(f"✕ <strong>It failed:</strong> {html.escape(job.error or why)} <small>({code})</small>")
     if job.status == "cancelled":
         parts.append("■ <strong>It was cancelled.</strong> Nothing was kept.")
+    if lost:
+        gone = f"{', '.join(lost)} {'is' if len(lost) == 1 else 'are'} not here any more"
+        parts.append(f"⚠ It cannot be made again as it was: {gone}. “Use its settings” takes over the rest.")
     parts += [f"⚠ {html.escape(str(warning))}" for warning in job.result.get("warnings") or ()]
     return "".join(f'<p class="note">{part}</p>' for part in parts)
 
@@ -173,10 +179,7 @@ def _links(title: str, jobs: list[Job]) -> str:
 def is_there(shared: Shared, owner: Owner, name: str) -> bool:
     """Whether an upload or a finished video is here for whoever asks."""
     if name.startswith("upload_"):
-        try:
-            return owner.sees(name) and bool(shared.studio.shelf.upload(name))
-        except JobError:
-            return False
+        return owner.sees(name) and shared.studio.shelf.has_upload(name)
     try:
         job = shared.studio.store.get(name)
     except NoJobError:

@@ -88,8 +88,9 @@ def do(
             case "keep":
                 store.stop(job.id, "keep")
             case "retry":
-                shared.owner(request).may_ask()
-                followed = store.retry(job.id).id
+                owner = shared.owner(request)
+                owner.may_ask()
+                followed = shared.studio.retry(job.id, owner.sees).id
             case "another":
                 values = {name: value for name, value in job.request.items() if name != "seed"}
                 followed = shared.submit(values, request, parent=job.parent).id

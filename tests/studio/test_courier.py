@@ -44,7 +44,8 @@ class AtOnce:
         self.store.close()
 
     def _make(self, job):
-        given = {name: find(self.store, self.shelf, name).read_bytes() for name in read_wish(job.request).media()}
+        wish = read_wish(job.request)
+        given = {name: find(self.store, self.shelf, wish, name).read_bytes() for name in wish.media()}
         self.shelf.preview(job.id).write_bytes(PREVIEW)
         self.shelf.growing(job.id).write_bytes(GROWN)
         told = report(self.store, job, "denoising", 0.5, seconds_left=1.0, preview=3)
@@ -160,7 +161,7 @@ def test_what_goes_wrong_there_is_told_here(studio, carried):
     assert failed == [
         ("failed", "out_of_memory", 1),
         ("failed", "worker_lost", ATTEMPTS),
-        ("failed", "not_found", 1),
+        ("failed", "input_not_usable", 1),
     ]
     assert "killed (signal 9), 2 times" in store.get(dies.id).error
 

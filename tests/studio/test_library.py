@@ -2,7 +2,10 @@
 
 import contextlib
 import gc
+import io
+import json
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -15,6 +18,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import uvicorn
+from PIL import Image
 
 from kinema import app, write_video
 from kinema.pipeline.command import load
@@ -206,6 +210,33 @@ def test_what_was_cleaned_away_is_asked_for_again_with_its_seed(made):
     finally:
         with studio.store.change() as db:
             db.execute("UPDATE jobs SET cleaned = 0")
+
+
+def test_it_is_said_which_file_is_gone_that_a_video_was_made_from(made):
+    studio, (car, *_) = made
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    picture.seek(0)
+    name = studio.upload(picture)
+    job, somebody = studio.submit({**CAR, "image": name}), Visitor(studio)
+    with studio.store.change() as db:
+        db.execute("UPDATE jobs SET status = 'completed', cleaned = 1, result = ? WHERE id = ?",
+                   (json.dumps(dict(car.result)), job.id))  # fmt: skip
+    try:
+        somebody.press("open", job)
+        assert "it is the same video" in somebody.one()
+        shutil.rmtree(studio.shelf.folder / "uploads" / name)
+        assert "it is the same video" not in somebody.one()
+        assert "the first frame is not here any more" in somebody.one()
+        for status in ("failed", "cancelled"):
+            with studio.store.change() as db:
+                db.execute("UPDATE jobs SET status = ?, cleaned = 0 WHERE id = ?", (status, job.id))
+            assert "the first frame is not here any more" in somebody.one()
+            with pytest.raises(JobError, match="the first frame is not here"):
+                somebody.press("again", job)
+            assert studio.store.get(job.id).status == status
+    finally:
+        studio.store.purge(job.id)
 
 
 def test_folders_are_told_on_their_own_machine_only(tmp_path):

@@ -83,7 +83,8 @@ def test_results_feed_the_next_job_and_uploads_too(studio, pipe):
     remixed = made(store, shelf, pipe, wish)
     assert remixed.status == "completed", remixed.error
     missing = made(store, shelf, pipe, {"task": "remix", "video": "upload_" + 32 * "b"})
-    assert (missing.status, missing.error_code) == ("failed", "not_found")
+    assert (missing.status, missing.error_code) == ("failed", "input_not_usable")
+    assert missing.error == f"the video (upload_{32 * 'b'}) is not here any more; give it again"
 
 
 def test_every_result_plays_everywhere_and_the_next_one_begins_with_its_exact_frames(studio, pipe):

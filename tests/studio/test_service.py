@@ -1,11 +1,13 @@
 """What is refused before anything is queued or kept."""
 
 import io
+import shutil
 
 import pytest
+from PIL import Image
 
 from kinema.captioner.engine.commits import CaptionError
-from kinema.studio.jobs.job import JobError
+from kinema.studio.jobs.job import JobError, NoJobError
 from kinema.studio.models.model import Model
 from kinema.studio.service import Limits, Studio
 
@@ -45,3 +47,22 @@ def test_a_file_that_is_not_looked_into_in_time_is_refused(whole, monkeypatch, f
         whole.upload(io.BytesIO(b"a video"))
     assert refused.value.code == "input_not_usable"
     assert not list((whole.shelf.folder / "uploads").iterdir())
+
+
+def test_what_is_tried_again_is_asked_for_anew(whole):
+    picture = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(picture, "PNG")
+    picture.seek(0)
+    name = whole.upload(picture)
+    cards = [{"at": 0, "text": "a"}, {"at": 0.5, "text": "b", "image": name}]
+    job = whole.submit({"storyboard": cards}, owner="one")
+    whole.store.stop(job.id)
+    assert whole.lost(job) == [] and whole.retry(job.id).status == "queued"
+    whole.store.stop(job.id)
+    with pytest.raises(NoJobError):
+        whole.retry(job.id, lambda what: isinstance(what, str))
+    shutil.rmtree(whole.shelf.folder / "uploads" / name)
+    assert whole.lost(job) == ["the picture of card 2"]
+    with pytest.raises(JobError, match=r"the picture of card 2 is not here \(any more\).* give it again"):
+        whole.retry(job.id)
+    assert whole.store.get(job.id).status == "cancelled"
