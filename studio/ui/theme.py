@@ -8,14 +8,17 @@ footer {visibility: hidden}
 :is(a, button, input, select, summary, textarea, video, [tabindex="0"]):focus-visible {
   outline: 3px solid var(--primary-600) !important; outline-offset: 1px}
 .sr-only {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
+"""
+# Of the whole page: Gradio confines the rules above to the screens, and messages and its first picture are not there.
+HEAD = """<style>
 @media (prefers-reduced-motion: reduce) {
   *, ::before, ::after {animation: none !important; transition: none !important}
 }
-"""
+</style>"""
 
 
 def look() -> dict[str, Any]:
-    """Theme and CSS, as `gr.mount_gradio_app` takes them."""
+    """Theme, CSS and a part of the page's head, as `gr.mount_gradio_app` takes them."""
     from gradio.themes import Base, colors
 
     theme = Base(
@@ -37,4 +40,4 @@ def look() -> dict[str, Any]:
         button_primary_background_fill_dark="*primary_700",
         button_primary_background_fill_hover_dark="*primary_800",
     )
-    return {"theme": theme, "css": CSS}
+    return {"theme": theme, "css": CSS, "head": HEAD}

@@ -3,11 +3,13 @@
 import contextlib
 import os
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 
 import httpx
+import psutil
 
 STARTED = 120  # seconds it may take on a machine that is busy
 
@@ -43,6 +45,32 @@ class Server:
     def videos(self):
         """The newest first, as the API tells them."""
         return httpx.get(self.url + "v1/videos").json()["data"]
+
+    def worker(self):
+        """The process that makes its videos."""
+        (worker,) = [
+            child for child in psutil.Process(self.process.pid).children(recursive=True)
+            if "kinema.studio.making.worker" in " ".join(child.cmdline())
+        ]  # fmt: skip
+        return worker
+
+    @contextlib.contextmanager
+    def at_rest(self):
+        """Nothing is made within the block: the worker is suspended, when it is not writing to the database."""
+        worker, held = self.worker(), True
+        while held:
+            worker.suspend()
+            try:
+                with contextlib.closing(sqlite3.connect(self.folder / "studio.db", timeout=0.2)) as db:
+                    db.execute("BEGIN IMMEDIATE")
+                    held = False
+            except sqlite3.OperationalError:
+                worker.resume()
+                time.sleep(0.05)
+        try:
+            yield
+        finally:
+            worker.resume()
 
     def stop(self):
         """As Ctrl+C does."""
