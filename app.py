@@ -4,6 +4,8 @@ The API's routes come first; the pages are mounted at "/" beside them. Nothing i
 make videos, and it owns the queue they make them from.
 """
 
+import asyncio
+import contextlib
 import os
 import signal
 import sys
@@ -90,8 +92,12 @@ def serve(serving: "Serving") -> None:
                 say(f"results are kept in {served.studio.shelf.folder}; Ctrl+C ends it and loses nothing")
 
         async def shutdown(self, sockets: "list[socket.socket] | None" = None) -> None:
-            say(f"stopping; {left_of(served)}")
-            await super().shutdown(sockets)
+            ending = asyncio.create_task(super().shutdown(sockets))
+            await asyncio.sleep(0)  # so that it has begun, whatever becomes of the words
+            try:
+                say(f"stopping; {left_of(served)}")
+            finally:
+                await ending
 
     begun = False
     try:
@@ -108,9 +114,13 @@ def serve(serving: "Serving") -> None:
 
 
 def say(what: str) -> None:
-    """Tell whoever started the server how it is."""
-    sys.stdout.write(f"Kinema: {what}\n")
-    sys.stdout.flush()
+    """Tell whoever started the server how it is; who does not listen any more is told nothing, from then on."""
+    try:
+        sys.stdout.write(f"Kinema: {what}\n")
+        sys.stdout.flush()
+    except OSError:  # Ctrl+C has ended what it was piped into, too
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # else it is tried again at the exit
 
 
 def address_of(serving: "Serving") -> str:

@@ -150,8 +150,15 @@ def check_port(host: str, port: int) -> None:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         raise ServeError(f"--host {host}: this is no address to listen on ({error.strerror or error})") from None
+    tried, why = 0, ""
     for family, kind, protocol, _, address in found:
-        with socket.socket(family, kind, protocol) as trial:
+        try:
+            trial = socket.socket(family, kind, protocol)
+        except OSError as error:  # this machine has no IPv6, say
+            why = error.strerror or str(error)
+            continue
+        tried += 1
+        with trial:
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             if family == socket.AF_INET6:
                 trial.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
@@ -162,6 +169,8 @@ def check_port(host: str, port: int) -> None:
                     f"{host}:{port} cannot be listened on ({error.strerror}); end what is there, or give another "
                     "--port or --host"
                 ) from None
+    if not tried:
+        raise ServeError(f"{host}:{port} cannot be listened on ({why}); give another --host")
 
 
 def is_loopback(host: str) -> bool:

@@ -1,6 +1,7 @@
 """The server as a process: where it listens, whom it lets in, and how it ends."""
 
 import argparse
+import errno
 import json
 import os
 import re
@@ -13,7 +14,16 @@ import httpx
 import pytest
 
 from kinema.studio.command import add_options, read_bytes, read_options
-from kinema.studio.serving import KEYS, ServeError, Serving, check_exposure, is_loopback, only_server, open_studio
+from kinema.studio.serving import (
+    KEYS,
+    ServeError,
+    Serving,
+    check_exposure,
+    check_port,
+    is_loopback,
+    only_server,
+    open_studio,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from served import Server
@@ -193,3 +203,52 @@ def test_the_studio_opens_and_closes_in_this_process_too(tmp_path, tiny_model):
     with open_studio(Serving(tmp_path / "s", model=str(tiny_model))) as served:
         assert served.studio.store.waiting() == []
         assert (tmp_path / "s" / ".secret").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_kind_of_address_that_this_machine_lacks_is_passed_over(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port, opened = free.getsockname()[1], []
+    both = [(family, socket.SOCK_STREAM, 0, "", (host, port)) for family, host in
+            ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))]  # fmt: skip
+    real = socket.socket
+
+    def without(lacking):
+        def open_one(family, *more):
+            if family in lacking:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            opened.append(family)
+            return real(family, *more)
+
+        monkeypatch.setattr(socket, "socket", open_one)
+
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+    without([socket.AF_INET6])
+    check_port("localhost", port)
+    assert opened == [socket.AF_INET]
+    without([socket.AF_INET6, socket.AF_INET])
+    with pytest.raises(ServeError, match=r"cannot be listened on \(Address family not supported"):
+        check_port("localhost", port)
+
+
+def test_a_server_ends_in_order_when_nobody_reads_what_it_says(tmp_path, tiny_model):
+    words = ["serve", "--folder", str(tmp_path / "studio"), "--model", str(tiny_model), "--port"]
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        words.append(str(free.getsockname()[1]))
+    log = tmp_path / "log"
+    with log.open("wb") as file:
+        server = subprocess.Popen(
+            [sys.executable, "-m", "kinema.cli", *words], stdout=subprocess.PIPE, stderr=file,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )  # fmt: skip
+    assert server.stdout is not None
+    try:
+        while b"loses nothing" not in server.stdout.readline():
+            assert server.poll() is None, log.read_text()
+        server.stdout.close()
+        server.send_signal(2)
+        assert server.wait(60) in (0, 130) and log.read_text() == ""
+    finally:
+        server.kill()
+        server.wait()
