@@ -43,6 +43,7 @@ class Given:
     ) -> None:
         self._store, self._shelf = store, shelf
         self._most_bytes, self._most_pixels, self._most_each = most_bytes, most_pixels, most_each
+        self._most_seconds = most_seconds
         self.kept: Callable[[], Collection[str]] = tuple
         self._room: Room | None = None
         self._since = 0  # bytes that were taken in since the room was looked at
@@ -138,6 +139,11 @@ class Given:
                 found = self.prober.probe(path)
         except CaptionError:
             found = {"unreached": True}
+        if "too_long_s" in found:
+            raise JobError(
+                f"the file lasts {found['too_long_s']:.4g} s, and at most {self._most_seconds:g} s are taken here",
+                "input_not_usable",
+            )
         if why := found.get("reason") or (found.get("unreached") and "it could not be looked at in time"):
             raise JobError(f"the file cannot be used: {why}", "input_not_usable")
         if found["width"] * found["height"] > self._most_pixels:

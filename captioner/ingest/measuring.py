@@ -35,7 +35,7 @@ _MP4_DATA = (b"mdat", b"moov", b"moof")  # boxes: if one ends after its file doe
 
 
 def measure(path: Path, max_hours: float) -> dict[str, Any]:
-    """What a video file holds, or {"reason"} if it cannot be used whole.
+    """What a video file holds, or {"reason"} if it cannot be used whole, with "too_long_s" if it is too long.
 
     Returns:
         width, height (pixels, as displayed), fps (average), duration_s and num_frames (counted, not as the header
@@ -45,6 +45,8 @@ def measure(path: Path, max_hours: float) -> dict[str, Any]:
         with open_video(path) as (container, stream):
             _check_header(container, stream, path, max_hours)
             return _count(container, stream, path, max_hours)
+    except _TooLong as error:
+        return {"reason": str(error), "too_long_s": error.seconds}
     except _Unusable as error:
         return {"reason": str(error)}
     except VideoOpenError as error:
@@ -59,6 +61,17 @@ def measure(path: Path, max_hours: float) -> dict[str, Any]:
 
 class _Unusable(Exception):
     """A file that cannot be used, and why."""
+
+
+class _TooLong(_Unusable):
+    """A longer file than is taken."""
+
+    def __init__(self, who: str, seconds: float, max_hours: float) -> None:
+        super().__init__(
+            f"{who} {seconds / 3600:.1f} hours of video; the most that is taken is {max_hours:g} "
+            "(settings ingest.max_hours)"
+        )
+        self.seconds = seconds
 
 
 def _check_header(container: Any, stream: Any, path: Path, max_hours: float) -> None:
@@ -83,10 +96,7 @@ def _check_header(container: Any, stream: Any, path: Path, max_hours: float) -> 
 
 def _check_hours(seconds: float, max_hours: float, who: str) -> None:
     if seconds > max_hours * 3600:
-        raise _Unusable(
-            f"{who} {seconds / 3600:.1f} hours of video; the most that is taken is {max_hours:g} "
-            "(settings ingest.max_hours)"
-        )
+        raise _TooLong(who, seconds, max_hours)
 
 
 def _count(container: Any, stream: Any, path: Path, max_hours: float) -> dict[str, Any]:

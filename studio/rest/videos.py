@@ -1,6 +1,7 @@
 """The routes of `/v1/videos` that ask for videos and tell how they are."""
 
 import asyncio
+import logging
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query, Request
@@ -17,6 +18,7 @@ from .schema import DeletedVideo, Video, VideoList
 
 POLL_MS = (250, 5000)  # between polls, by the time that is left
 
+logger = logging.getLogger(__name__)
 api = APIRouter(prefix=PREFIX, tags=["videos"])
 
 
@@ -54,9 +56,17 @@ async def _submit(
         )  # fmt: skip
     except Exception:  # it is refused all the same
         if taker.fresh:
-            await asyncio.to_thread(taker.undo)
+            await _undo(taker)
         raise
     return _answer(studio, job)
+
+
+async def _undo(taker: Taker) -> None:
+    """Delete what a refused request gave; whatever goes wrong, it is told why it was refused."""
+    try:
+        await asyncio.to_thread(taker.undo)
+    except Exception:
+        logger.exception("files of a refused request are left until they are cleaned away")
 
 
 async def _values(studio: Studio, taker: Taker | None, body: Body, task: str, video: str | None) -> dict[str, Any]:

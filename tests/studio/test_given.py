@@ -1,10 +1,12 @@
 """What people give: whose it is, and what is too much."""
 
 import io
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import httpx
 import pytest
 from PIL import Image
@@ -13,7 +15,7 @@ from kinema.studio.given import mark_of
 from kinema.studio.jobs.job import JobError
 from kinema.studio.models.model import Model
 from kinema.studio.rest.access import Access
-from kinema.studio.service import Studio
+from kinema.studio.service import Limits, Studio
 from kinema.studio.ui.one_video import is_there
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -23,9 +25,9 @@ pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 MODEL = Model("m", height=32, width=32, num_frames=9, fps=8.0, steps=2)
 
 
-def picture(color="red"):
+def picture(color="red", side=32):
     file = io.BytesIO()
-    Image.new("RGB", (32, 32), color).save(file, format="PNG")
+    Image.new("RGB", (side, side), color).save(file, format="PNG")
     return file.getvalue()
 
 
@@ -75,3 +77,44 @@ def test_only_who_gave_a_file_has_something_made_from_it(whole):
             ask({"prompt": "a", "image": name}, owner=owners[0].name, sees=owners[0].sees)
         assert refused.value.code == "not_found"
         ask({"prompt": "a", "image": name}, owner=owners[1].name, sees=owners[1].sees)
+
+
+def video(frames, side=32):
+    file = io.BytesIO()
+    with av.open(file, "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=8)
+        stream.width = stream.height = side
+        for _ in range(frames):
+            container.mux(stream.encode(av.VideoFrame(side, side, "yuv420p")))
+        container.mux(stream.encode())
+    return file.getvalue()
+
+
+def test_what_lasts_too_long_or_has_too_many_pixels_is_refused_in_words_that_fit(tmp_path, tiny_model):
+    limits = Limits(upload_seconds=2, upload_pixels=64 * 64)
+    with served(tmp_path / "s", tiny_model, limits=limits) as (url, studio):
+
+        def give(content):
+            return httpx.post(f"{url}/v1/videos/edits", data={"prompt": "a"}, files={"video": ("a", content)})
+
+        for content, said in (
+            (video(24), "the file lasts 3 s, and at most 2 s are taken here"),
+            (video(8, 80), "the file has 80 x 80 pixels, more than are taken here"),
+            (picture(side=80), "80 x 80 pixels are more than are taken here"),
+        ):
+            answer = give(content)
+            assert answer.status_code == 400 and answer.json()["error"]["code"] == "input_not_usable"
+            assert said in answer.json()["error"]["message"] and "ingest" not in answer.text
+            assert not list((studio.shelf.folder / "uploads").iterdir())
+        for content in (video(16, 64), picture(side=64)):
+            assert give(content).status_code == 200
+
+
+def test_why_a_request_is_refused_is_told_even_if_tidying_up_fails(tmp_path, tiny_model, monkeypatch, caplog):
+    with served(tmp_path / "s", tiny_model) as (url, studio):
+        monkeypatch.setattr(studio.given, "undo", lambda fresh: 1 / 0)
+        files = [("storyboard[0][image]", ("a", picture())), ("storyboard[1][image]", ("a", b"no picture"))]
+        cards = json.dumps([{"at": 0, "text": "a"}, {"at": 1, "text": "a"}])
+        answer = httpx.post(f"{url}/v1/videos", data={"storyboard": cards}, files=files)
+        assert answer.status_code == 400 and answer.json()["error"]["code"] == "input_not_usable"
+        assert "ZeroDivisionError" in caplog.text
