@@ -142,7 +142,10 @@ def name_of(model: str | None) -> str:
     Args:
         model: folder or hub id; None, or "default" in what a file says of itself: the packaged checkpoint.
     """
-    return NAME if model in (None, "default") else Path(model).name
+    if model is None or model == "default":
+        return NAME
+    path = Path(model)
+    return (path.resolve() if path.name in ("", "..") else path).name  # "." says no name
 
 
 def read_model(model: str | None = None) -> Model:
