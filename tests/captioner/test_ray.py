@@ -12,7 +12,7 @@ from kinema.captioner.engine.commits import CaptionError, StageTable, only_write
 from kinema.captioner.engine.local import open_engine
 from kinema.captioner.settings import CaptionSettings, RunSettings
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="pip install 'kinema[ray]' brings it")
 from ray.cluster_utils import Cluster  # noqa: E402
 
 sys.path.insert(0, str(Path(__file__).parent))  # worker processes get it with the rest of the path

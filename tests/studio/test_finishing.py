@@ -31,7 +31,7 @@ from kinema.studio.options import add_finish_options, finish_of, finish_words
 
 from .certificates import make_certificate
 
-c2pa = pytest.importorskip("c2pa")
+c2pa = pytest.importorskip("c2pa", reason="pip install 'kinema[c2pa]' brings it")
 
 CAR = {"prompt": "a red car drives to the left", "num_inference_steps": 1, "seed": 7}
 SIGNED = "signed by Test Studio (Test Studio 1)"

@@ -1,7 +1,7 @@
 """`kinema serve` as it is begun without any options, on the checkpoint that comes with Kinema.
 
-What is seen and heard while it makes a video: the preview sharpens, the stages are announced, and nothing moves for
-those who want less motion.
+What is seen and heard while it makes a video: the preview sharpens, the stages are announced, and nothing moves
+for those who want less motion.
 """
 
 import re
@@ -26,7 +26,7 @@ SCREENS = ("Edit", "Storyboard", "Library", "Captions", "Create")
 # From the first moment on: all that is announced in a live region, and all that moves by itself or is made to.
 RECORD = r"""
 window.said = [], window.moved = [];
-const MOVES = /transform|translate|scale|rotate|left|top|right|bottom|width|height|margin|padding/i;  // no mere fading
+const MOVES = /transform|translate|scale|rotate|left|top|right|bottom|width|height/i;  // no mere fading
 new MutationObserver(changes => {
   for (const {target} of changes) {
     const region = (target.nodeType === Node.TEXT_NODE ? target.parentElement : target)?.closest?.('[data-told]');
@@ -39,8 +39,8 @@ for (const kind of ['animationstart', 'transitionrun'])
     + `${event.target.id || event.target.className}`), true);
 const look = () => {
   for (const {playState, effect, transitionProperty, animationName} of document.getAnimations())
-    if (playState === 'running' && effect.getKeyframes().some(each => Object.keys(each).some(name => MOVES.test(name))))
-      moved.push(`${transitionProperty || animationName || 'a script'} ${effect.target.id || effect.target.className}`);
+    if (playState === 'running' && effect.getKeyframes().some(each => MOVES.test(Object.keys(each))))
+      moved.push(`${transitionProperty || animationName || 'a script'}: ${effect.target.className}`);
   requestAnimationFrame(look);
 };
 look();

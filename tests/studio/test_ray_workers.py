@@ -20,7 +20,7 @@ from kinema.studio.jobs.shelf import Shelf
 from kinema.studio.jobs.store import JobStore
 from kinema.studio.making.workers import worker_command
 
-ray = pytest.importorskip("ray")
+ray = pytest.importorskip("ray", reason="pip install 'kinema[ray]' brings it")
 from ray.cluster_utils import Cluster as RayCluster  # noqa: E402
 
 pytestmark = [  # Ray's own

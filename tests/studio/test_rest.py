@@ -23,7 +23,7 @@ from kinema.studio.service import Limits
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served
 
-openai = pytest.importorskip("openai")
+openai = pytest.importorskip("openai", reason="pip install 'kinema[test]' brings it")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning"),  # the shape lives on
@@ -199,7 +199,7 @@ def test_bracketed_forms_nest():
 
 
 def test_the_client_asks_again_when_the_server_says(server, monkeypatch):
-    """`openai-poll-after-ms` is on all that is not at its end, follows what is known, and is what the client waits."""
+    """`openai-poll-after-ms` is on all that is not at its end, and is what the client waits."""
     url, studio = server
     told, waited = [], []
 

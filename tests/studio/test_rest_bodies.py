@@ -15,7 +15,7 @@ from kinema.studio.rest.objects import KNOWN
 from kinema.studio.rest.schema import Error, Video
 from kinema.studio.service import Studio
 
-openai = pytest.importorskip("openai")
+openai = pytest.importorskip("openai", reason="pip install 'kinema[test]' brings it")
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using `httpx` with")
 WORDS = st.text("abcdefgh_", min_size=1, max_size=5)

@@ -20,7 +20,7 @@ from kinema.studio.webhooks import event_of, read_secret, signed
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served
 
-pytest.importorskip("openai")
+pytest.importorskip("openai", reason="pip install 'kinema[test]' brings it")
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),

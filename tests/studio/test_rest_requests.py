@@ -27,7 +27,7 @@ from kinema.studio.service import Limits
 sys.path.insert(0, str(Path(__file__).parent))
 from rest_server import served
 
-openai = pytest.importorskip("openai")
+openai = pytest.importorskip("openai", reason="pip install 'kinema[test]' brings it")
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The Sora API is scheduled:DeprecationWarning"),

@@ -156,7 +156,7 @@ def test_python_and_command_ask_for_the_same(studio, model, tmp_path, monkeypatc
     assert ("named given-" in notes) == ("upload_" in str(wish))
 
 
-@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl")
+@pytest.mark.skipif(shutil.which("curl") is None, reason="no curl on PATH (Debian: apt install curl)")
 def test_the_request_is_taken_with_a_key(studio, model, tmp_path, tiny_model):
     store, shelf = studio
     wish = CAR | {"seed": 7, "storyboard": [{"at": 0, "text": 'it\'s "$5"'}]}

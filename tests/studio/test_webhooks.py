@@ -13,7 +13,7 @@ from kinema.studio.jobs.claims import claim, complete, fail
 from kinema.studio.jobs.store import JobStore
 from kinema.studio.webhooks import WebhookError, Webhooks
 
-openai = pytest.importorskip("openai")
+openai = pytest.importorskip("openai", reason="pip install 'kinema[test]' brings it")
 
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 SECRET = "whsec_" + base64.b64encode(bytes(range(32))).decode()
