@@ -19,7 +19,7 @@ from ..captioner.ingest.probing import Prober
 from .jobs.job import JobError
 from .jobs.shelf import Shelf
 from .jobs.store import JobStore
-from .jobs.upkeep import Room, forget_uploads, held_uploads, named_uploads
+from .jobs.upkeep import CLAIMING, FRESH_SHARE, Room, forget_uploads, held_uploads, named_uploads
 from .looking import is_picture, rewrite_picture
 
 SUFFIXES = {"gif": ".gif"}  # by codec; all others are opened by their content, whatever the name
@@ -110,7 +110,7 @@ class Given:
         self.prober.close()
 
     def _check_room(self, owner: str, size: int) -> None:
-        claimed = named_uploads(self._store).union(self.kept())
+        claimed = named_uploads(self._store, CLAIMING).union(self.kept())
         held = sum(
             each.size
             for each in held_uploads(self._shelf)
@@ -119,15 +119,16 @@ class Given:
         if held + size > self._most_each:
             raise JobError(
                 f"files of yours that no video is made from take {_mb(held)}, this one adds {_mb(size)}, and at "
-                f"most {_mb(self._most_each)} are kept; make videos from them, or try again later: they are "
-                "deleted a day after they were given",
+                f"most {_mb(self._most_each)} are kept; make videos from them, delete those that were cancelled, "
+                "or try again later: what no video names is deleted a day after it was given",
                 "uploads_full",
             )
-        if self._room is not None and self._room.lasting + self._since + size > self._room.budget:
+        if self._room is not None and self._room.lacks(self._since + size):
             raise JobError(
                 f"there is no room for this file of {_mb(size)}: starred videos, what videos are made from and "
                 f"files of the last hour take {_mb(self._room.lasting + self._since)} of {_mb(self._room.budget)} "
-                "(--disk); delete videos or take stars away, and try again in a minute",
+                f"(--disk), and no results go for more than {_mb(FRESH_SHARE * self._room.budget)} of new files "
+                "that no video is made from; delete videos or take stars away, and try again in a minute",
                 "disk_full",
             )
 

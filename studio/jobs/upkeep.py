@@ -32,6 +32,9 @@ VIDEO_ID, UPLOAD_ID = (rf"{kind}_[0-9a-f]{{32}}" for kind in ("video", "upload")
 OURS = ("upload_", ".upload_", ".gone_")  # how the names of given files begin, half taken in or deleted ones too
 # Jobs that will be made from what they name, or whose video is there; of all others what was given may go.
 NEEDED = "(status IN ('queued', 'in_progress') OR starred OR (status = 'completed' AND NOT cleaned))"
+# And those that did not end well by nobody's will, and may be tried again.
+CLAIMING = f"({NEEDED} OR (status = 'failed' AND deleted_at IS NULL))"
+FRESH_SHARE = 0.25  # of the budget: results make room for what was given just now, and for no more than this
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,8 @@ class Room:
         doomed: completed jobs whose files go at the next `clean`, in that order.
         uploads: given files that go before them, unless they are given again first.
         lasting: bytes that stay, however little room there is.
+        fresh: of them those of given files that nothing needs yet.
+        idle: bytes of given files that can go.
     """
 
     used: int
@@ -67,6 +72,18 @@ class Room:
     doomed: tuple[Job, ...] = ()
     uploads: tuple[Upload, ...] = ()
     lasting: int = 0
+    fresh: int = 0
+    idle: int = 0
+
+    def lacks(self, more: int) -> bool:
+        """Whether there is no room for given files of so many bytes more.
+
+        Results make room for them, but not for any number: else whoever gives files and makes nothing of them
+        could have everybody's results deleted.
+        """
+        if self.lasting + more > self.budget:
+            return True
+        return self.fresh + more > FRESH_SHARE * self.budget and self.used - self.idle + more > self.budget
 
 
 def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = (), now: float | None = None) -> Room:
@@ -96,12 +113,15 @@ def room(store: JobStore, shelf: Shelf, budget: int, kept: Collection[str] = (),
         if left > budget:
             uploads.append(each)
             left -= each.size
+    idle_bytes = sum(each.size for each in idle)
+    fresh = sum(each.size for each in files if each.id not in needed) - idle_bytes
+    left -= max(0, fresh - int(FRESH_SHARE * budget))  # no result goes for the rest of them
     for job, size in results:
         if left > budget:
             doomed.append(job)
             left -= size
-    lasting = used - sum(each.size for each in idle) - sum(size for _, size in results)
-    return Room(used, budget, tuple(doomed), tuple(uploads), lasting)
+    lasting = used - idle_bytes - sum(size for _, size in results)
+    return Room(used, budget, tuple(doomed), tuple(uploads), lasting, fresh, idle_bytes)
 
 
 def clean(

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from kinema.studio.jobs.shelf import Shelf
 from kinema.studio.jobs.store import JobStore
 from kinema.studio.jobs.upkeep import (
     FRESH_SECONDS,
+    FRESH_SHARE,
     UNDO_SECONDS,
     UPLOAD_SECONDS,
     clean,
@@ -30,7 +32,7 @@ from kinema.studio.jobs.wish import read_wish
 from kinema.studio.looking import rewrite_picture
 from kinema.studio.models.estimate import seconds_for, seconds_until
 from kinema.studio.models.model import Model
-from kinema.studio.service import Studio
+from kinema.studio.service import Limits, Studio
 
 MODEL = Model("m", height=64, width=64, num_frames=16, fps=8.0, steps=10, streams=False)
 RED = io.BytesIO()
@@ -237,7 +239,9 @@ def test_given_files_that_nothing_needs_go_before_results(tmp_path_factory, file
     assert [job.id for job in gone] == [job.id for job in told.doomed]
     after = told.used - sum(sizes[name] for name in away)
     assert not away or after + told.uploads[-1].size > budget
-    assert bool(gone) == (after > budget)
+    fresh = sum(size for name, size in sizes.items() if hows[name] == "fresh")
+    assert (told.fresh, told.idle) == (fresh, sum(sizes[name] for name in idle))
+    assert bool(gone) == (after - max(0, fresh - int(FRESH_SHARE * budget)) > budget)
     assert not gone or (len(away) == len(idle) and gone[0].id == result.id)
 
 
@@ -265,7 +269,7 @@ def test_there_is_room_for_a_file_or_it_is_said_why_not(studio):
         whole.upload(io.BytesIO(PICTURE))
     assert full.value.code == "disk_full" and not held_uploads(shelf)
     store.star(starred.id, False)  # it can be made room for
-    whole.given.looked(room(store, shelf, 100))
+    whole.given.looked(room(store, shelf, 400))
     name = whole.upload(io.BytesIO(PICTURE))
     assert name == whole.upload(io.BytesIO(PICTURE))  # what is there takes no more
     with pytest.raises(JobError, match="no room"):
@@ -363,4 +367,43 @@ def test_what_two_give_at_once_stays_if_one_of_them_is_refused(studio, monkeypat
     assert list(first) == [name] and second == {}
     whole.given.undo(first)
     assert shelf.upload(name).is_file()
+    whole.given.close()
+
+
+def test_files_that_nothing_is_made_from_flush_no_more_than_their_share_of_the_results(studio):
+    store, shelf = studio
+    whole = Studio(store, shelf, MODEL)
+    results, budget, given = [made(store, shelf, 1000) for _ in range(4)], 4000, []
+    assert FRESH_SHARE * budget == 1000 and len(PICTURE) <= 100
+    with pytest.raises(JobError, match="no results go for more than") as full:
+        for number in range(100):
+            whole.given.looked(room(store, shelf, budget))
+            given.append(whole.upload(io.BytesIO(PICTURE), f"key {number}"))
+    assert full.value.code == "disk_full" and len(given) >= 10
+    assert [job.id for job in clean(store, shelf, budget)] == [results[0].id]
+    for number in range(30):  # as if they had come while there was room
+        whole.given.looked(room(store, shelf, 10**9))
+        whole.upload(io.BytesIO(PICTURE), f"another {number}")
+    assert clean(store, shelf, budget) == []
+    whole.given.close()
+
+
+@pytest.mark.parametrize("way", ["stop", "delete", "fail"])
+def test_files_of_what_was_cancelled_or_deleted_count_as_made_into_nothing(studio, way):
+    store, shelf = studio
+    whole = Studio(store, shelf, MODEL, Limits(unclaimed_bytes=150))
+    other = io.BytesIO()
+    Image.new("RGB", (16, 16), "blue").save(other, format="PNG")
+    name = whole.upload(io.BytesIO(PICTURE), "one")
+    job = whole.submit({"prompt": "a", "image": name}, owner="one")
+    if way == "fail":
+        fail(store, claim(store, "w"), "out_of_memory", "there was too little")
+        assert whole.upload(io.BytesIO(other.getvalue()), "one")  # it is to be tried again
+        store.delete(job.id)
+        shutil.rmtree(shelf.folder / "uploads" / whole.upload(io.BytesIO(other.getvalue()), "one"))
+    else:
+        (store.stop if way == "stop" else store.delete)(job.id)
+    with pytest.raises(JobError, match="delete those that were cancelled") as full:
+        whole.upload(io.BytesIO(other.getvalue()), "one")
+    assert full.value.code == "uploads_full"
     whole.given.close()
