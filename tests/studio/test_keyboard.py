@@ -87,9 +87,8 @@ def test_a_prompt_becomes_a_video_and_a_video_another_one(server, context):
     made = server.videos()[0]
     press(page, "^Edit this$")
     expect(page.locator("#edit-source video")).to_be_visible()
-    tab_to(page, "Extend →")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
+    press(page, "^← Extend$", "Space")
+    expect(page.locator("#edit-about")).to_contain_text("lead up to the beginning")
     press(page, "^Make it$")
     assert made_of(server, page, made["id"])["status"] == "completed"
 
@@ -237,3 +236,69 @@ def test_nothing_that_has_the_focus_is_beneath_the_queue(server, context):
     for back in (False, True):
         tab_to(page, "^Queue: ", back=back)
         tab_to(page, "^Describe your video", back=back)
+
+
+def test_the_queue_is_reordered_changed_duplicated_and_cancelled(server, context):
+    with server.at_rest():
+        for name in ("a red cone", "a green cone", "a blue cone"):
+            asked = {"prompt": name, "num_inference_steps": 1}
+            httpx.post(server.url + "v1/videos", data=asked).raise_for_status()
+        page = open_page(context, server.url)
+        expect(page.locator("#queue [data-status=queued]")).to_have_count(3)
+
+        def becomes(*prompts):
+            expect(page.locator("#queue [data-status=queued] .what")).to_have_text(list(prompts))
+
+        becomes("a red cone", "a green cone", "a blue cone")
+        press(page, "^To the front: a blue cone$")
+        becomes("a blue cone", "a red cone", "a green cone")
+        press(page, "^Down: a blue cone$")
+        becomes("a red cone", "a blue cone", "a green cone")
+        press(page, "^Up: a green cone$")
+        becomes("a red cone", "a green cone", "a blue cone")
+        # what waits is changed, and keeps its place
+        press(page, "^Edit: a green cone$")
+        expect(page.locator("#prompt textarea")).to_have_value("a green cone")
+        expect(page.locator("#prompt textarea")).to_be_focused()
+        page.keyboard.press("ControlOrMeta+a")
+        page.keyboard.type("a yellow cone")
+        press(page, "^Save the change$")
+        becomes("a red cone", "a yellow cone", "a blue cone")
+        press(page, "^Duplicate: a red cone$")
+        becomes("a red cone", "a yellow cone", "a blue cone", "a red cone")
+        press(page, "^Cancel: a blue cone$")
+        becomes("a red cone", "a yellow cone", "a red cone")
+        # what was cancelled is tried again
+        press(page, "^The last ones$")
+        press(page, "^Try it again: a blue cone$")
+        becomes("a red cone", "a yellow cone", "a red cone", "a blue cone")
+    expect(page.locator("#queue [data-status=queued]")).to_have_count(0)
+    expect(page.locator("#queue-summary")).to_contain_text("nothing to do")
+    made = [(each["prompt"], each["status"]) for each in server.videos()[:4]]
+    assert made == [(f"a {colour} cone", "completed") for colour in ("red", "blue", "yellow", "red")]
+
+
+def test_two_are_connected_and_one_is_made_wider(server, context, two, waiting):
+    page = open_page(context, server.url)
+    press(page, "^Edit$")
+    press(page, f"^{two[0]}")
+    expect(page.locator("#edit-source video")).to_be_visible()
+    first = page.locator("#edit-source video").get_attribute("src").split("/")[2]
+    press(page, "^Connect$", "Space")
+    expect(page.locator("#edit-other-picker")).to_be_visible()
+    press(page, f"^{two[1]}")
+    expect(page.locator("#edit-other video")).to_be_visible()
+    press(page, "^Make it$")
+    connected = made_of(server, page, first)
+    wait_for_player(page, f"#edit-watching:has(video[data-key='{connected['id']} done'])")
+    press(page, "^Widen$", "Space", back=True)
+    expect(page.locator("#edit-aspect")).to_be_visible()
+    tab_to(page, "New shape")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page.locator("#edit-aspect input")).not_to_have_value("16:9")
+    press(page, "^Make it$")
+    waiting(
+        lambda: server.videos()[0]["id"] != connected["id"] and server.videos()[0]["status"] == "completed", 60
+    )
+    assert server.videos()[0]["remixed_from_video_id"] == first and server.videos()[0]["size"] != connected["size"]
