@@ -1,7 +1,9 @@
 """Tiny Wan and LTX pipelines, served by real workers: what they make, how they stop, and what they cannot do."""
 
+import html
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -156,3 +158,32 @@ def test_facts_of_models_as_they_are_on_the_hub():
     assert (strides(wan), strides(ltx), strides(cog)) == ((8, 4), (32, 8), (8, 4))
     call = read_call("WanImageToVideoPipeline")
     assert (call.default("height"), call.default("num_frames"), call.divisors) == (480, 81, (16, 16))
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning")
+def test_its_page_shows_what_is_off_and_why(folder, tmp_path):
+    """As Gradio sends it to a browser, of a server that has not even loaded the model."""
+    pytest.importorskip("gradio")
+    from kinema.studio.boards import Boards
+    from kinema.studio.rest.access import Access
+    from kinema.studio.serving import Served, Serving
+    from kinema.studio.ui.page import build_page
+
+    shelf, model = Shelf(tmp_path), read_model(str(folder / "wan"))
+    studio = Studio(JobStore(shelf.database), shelf, model)
+    workers = SimpleNamespace(problem="", ready=0)
+    serving = Serving(folder=tmp_path, model=str(folder / "wan"))
+    page = build_page(Served(serving, studio, workers, Boards(studio), Access()))  # pyright: ignore[reportArgumentType]
+    parts = {each["props"].get("elem_id"): each["props"] for each in page.get_config_file()["components"]}
+    for part, option in (
+        ("image", "image"),
+        ("keyframe-1", "keyframes"),
+        ("guide", "remix"),
+        ("strength", "remix"),
+    ):
+        words = f"{parts[part].get('label')} {parts[part].get('info')}"
+        assert model.off[option] in words and "Off: " in words and parts[part]["interactive"] is False, part
+    for task in ("extend", "loop", "inpaint", "outpaint", "connect"):
+        assert html.escape(model.off[task]) in parts["edit-off"]["value"]
+    assert parts["prompt"].get("interactive") is not False and parts["steps"].get("interactive") is not False
+    studio.close()
