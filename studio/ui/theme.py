@@ -9,7 +9,7 @@ footer {visibility: hidden}
   outline: 3px solid var(--primary-600) !important; outline-offset: 1px}
 .sr-only {position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%)}
 """
-# Of the whole page: Gradio confines the rules above to the screens, and messages and its first picture are not there.
+# Of the whole page: Gradio confines the rules above to the screens, and its messages are not in them.
 HEAD = """<style>
 @media (prefers-reduced-motion: reduce) {
   *, ::before, ::after {animation: none !important; transition: none !important}
