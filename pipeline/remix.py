@@ -11,7 +11,7 @@ from .canvas import Canvas, with_given, with_known
 from .conform import Fit
 from .draft import Draft, Encoder, named
 from .media import look, open_video
-from .wishes import Wishes, first_frames
+from .wishes import LengthError, Wishes, first_frames
 
 BlendSchedule = Literal["linear", "ease"] | Callable[[float], float] | Sequence[float]
 
@@ -62,7 +62,8 @@ def blend_draft(
         fit: see `open_video`.
 
     Raises:
-        ValueError: videos of unequal length, or an argument out of its range.
+        LengthError: videos of unequal length.
+        ValueError: an argument out of its range.
     """
     check_strength(strength)
     looks = look(a, "a"), look(b, "b")
@@ -73,9 +74,10 @@ def blend_draft(
     lengths = [len(clip.frames) for clip in clips]
     if wishes.asked_frames is None and lengths[0] != lengths[1]:
         below = wishes.grid.frames_around(min(lengths))[0]
-        raise ValueError(
+        raise LengthError(
             f"a has {lengths[0]} frames and b {lengths[1]} at {shape.frame_rate:.4g} frames/s; give videos of one "
-            f"length, or num_frames={below} to blend the first {below} of each"
+            f"length, or num_frames={below} to blend the first {below} of each",
+            below,
         )
     first, second = (first_frames(clip, wishes, name) for clip, name in zip(clips, "ab"))
     weights = blend_weights(schedule, len(first))

@@ -10,6 +10,14 @@ from .inputs import first_given
 from .media import Clip, Look, WorkingShape, working_shape
 
 
+class LengthError(ValueError):
+    """Videos have more frames than fit; the first `fitting` of them do."""
+
+    def __init__(self, message: str, fitting: int) -> None:
+        super().__init__(message)
+        self.fitting = fitting
+
+
 @dataclass(frozen=True)
 class Wishes:
     """Arguments of a call that tasks read; None where the call leaves the choice.
@@ -77,15 +85,17 @@ def first_frames(clip: Clip, wishes: Wishes, name: str = "video") -> torch.Tenso
     """The frames (T, 3, H, W) to work on: as many as asked for, or all.
 
     Raises:
-        ValueError: fewer than asked for, or a number off the grid.
+        ValueError: fewer than asked for.
+        LengthError: a number off the grid.
     """
     have, asked = len(clip.frames), wishes.asked_frames
     if asked is not None and asked > have:
         raise ValueError(f"num_frames is {asked} and the {name} has {have}; ask for at most that many")
     below, above = wishes.grid.frames_around(have)
     if asked is None and have != below:
-        raise ValueError(
+        raise LengthError(
             f"the {name} has {have} frames, which do not fit; {below} or {above} do: num_frames={below} takes its "
-            f"first {below}"
+            f"first {below}",
+            below,
         )
     return clip.frames[: have if asked is None else asked]

@@ -173,15 +173,15 @@ def _call(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **optio
         case "connect":
             return pipe.connect(video, other, wish.prompt, seconds=wish.seconds, **given)
         case "remix":
-            return pipe.remix(video, wish.prompt, **strength, **given)
+            return _within_length(pipe.remix, video, wish.prompt, **strength, **given)
         case "blend":
-            return pipe.blend(video, other, wish.prompt, **strength, **given)
+            return _within_length(pipe.blend, video, other, wish.prompt, **strength, **given)
         case "outpaint":
-            return pipe.outpaint(video, wish.prompt, aspect=wish.aspect, **given)
+            return _within_length(pipe.outpaint, video, wish.prompt, aspect=wish.aspect, **given)
         case "inpaint":
             boxes = wish.boxes and (wish.boxes if len(wish.boxes) > 1 else next(iter(wish.boxes.values())))
             mask = file(wish.mask) if wish.mask is not None else boxes
-            return pipe(wish.prompt, video=video, mask=mask, **strength, **given)
+            return _within_length(pipe, wish.prompt, video=video, mask=mask, **strength, **given)
     cards = [(card.at, card.text, *([file(card.image)] if card.image else [])) for card in wish.storyboard or ()]
     pictures = {"image": file(wish.image)} if wish.image else {}
     pictures |= {"keyframes": {at: file(name) for at, name in wish.keyframes.items()}} if wish.keyframes else {}
@@ -191,6 +191,19 @@ def _call(pipe: Any, wish: Wish, find: Callable[[str], Path], seed: int, **optio
     if cards:
         return pipe(storyboard=cards, **pictures, **given)
     return pipe(wish.prompt, **pictures, **given)
+
+
+def _within_length(call: Callable[..., Any], *args: Any, **given: Any) -> Any:
+    """The task of a whole video, or of its first frames where the rest does not fit, which its warnings tell."""
+    from ...pipeline.wishes import LengthError
+
+    try:
+        return call(*args, **given)
+    except LengthError as error:  # raised before anything is made
+        output = call(*args, num_frames=error.fitting, **given)
+        told = f"only the first {error.fitting} frames were taken, as many as fit: {error}"
+        output.warnings = [*(output.warnings or ()), told]
+        return output
 
 
 @contextmanager

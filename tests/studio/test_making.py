@@ -87,6 +87,25 @@ def test_results_feed_the_next_job_and_uploads_too(studio, pipe):
     assert missing.error == f"the video (upload_{32 * 'b'}) is not here any more; give it again"
 
 
+@pytest.mark.parametrize("task", ["remix", "inpaint", "outpaint", "blend"])
+def test_a_video_of_any_length_can_be_edited_and_what_is_left_out_is_said(studio, pipe, task):
+    store, shelf = studio
+    size, rate, step = (pipe.config["default_height"],) * 2, pipe.config["default_frame_rate"], pipe.grid.temporal
+    names = ["upload_" + 32 * digit for digit in "ab"]
+    for name, frames in zip(names, (2 * step + 2, 3 * step + 1)):  # as connecting makes them, or anybody's own
+        write_video(shelf.folder / "uploads" / name / "video.mp4", np.full((frames, *size, 3), 90, np.uint8), rate)
+    needs = {
+        "inpaint": {"boxes": {0.0: (0, 0, 0.5, 0.5)}},
+        "outpaint": {"aspect": "16:9"},
+        "blend": {"other": names[1]},
+    }
+    wish = {"task": task, "prompt": "a ball", "video": names[0], "num_inference_steps": 1} | needs.get(task, {})
+    job = made(store, shelf, pipe, wish)
+    assert job.status == "completed", job.error
+    assert job.result["num_frames"] == 2 * step + 1 == read_provenance(shelf.content(job.id)).num_frames
+    assert any(f"only the first {2 * step + 1} frames were taken" in told for told in job.result["warnings"])
+
+
 def test_every_result_plays_everywhere_and_the_next_one_begins_with_its_exact_frames(studio, pipe):
     store, shelf = studio
     size = pipe.config["default_height"], pipe.config["default_width"]
