@@ -80,7 +80,7 @@ def test_python_and_command_make_the_same_frames(studio, pipe, model, tiny_model
             shutil.copy(shelf.content(first.id), tmp_path / f"video-{first.id[6:14]}.mp4")
         exec(compile(program.text, "snippet", "exec"), {})
         file = tmp_path / f"video-{job.id[6:14]}.mp4"
-        assert same(shelf.content(job.id), file)
+        assert same(shelf.source(job.id), file)
         if run == "both":
             file.unlink()
             (line,) = as_cli(job, place).text.splitlines()
