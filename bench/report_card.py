@@ -233,7 +233,7 @@ def main() -> None:
         if name in args.lists:
             folder = args.runs / name
             asked = "--quick" if name == "quick" else f"--list {name}"
-            command = f"kinema eval {asked} --out {folder.as_posix()}"
+            command = f"kinema eval {asked} --out runs/{folder.name}"
             evaluate(pipe, name, out=folder, measures=name != "quick", workers=args.workers, command=command)
             for kind in ("html", "json") if name in WITH_PAGE else ("json",):
                 shutil.copyfile(folder / f"report.{kind}", docs / "exam" / f"{file}.{kind}")

@@ -65,7 +65,7 @@ async def _undo(taker: Taker) -> None:
     """Delete what a refused request gave; whatever goes wrong, it is told why it was refused."""
     try:
         await asyncio.to_thread(taker.undo)
-    except Exception:
+    except Exception:  # the refusal is what the caller has to hear; the clean-up comes past here again
         logger.exception("files of a refused request are left until they are cleaned away")
 
 

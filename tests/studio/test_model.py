@@ -105,7 +105,7 @@ def test_a_card_without_examples_has_none(tmp_path, card):
 
 def test_a_model_has_one_name_before_others_and_no_path(tmp_path, monkeypatch):
     assert name_of(None) == name_of("default") == read_model().name == "kinema"
-    assert name_of("/home/me/models/mine") == "mine" and name_of("org/name") == "name"
+    assert name_of("/srv/models/mine") == "mine" and name_of("org/name") == "name"
     monkeypatch.chdir(tmp_path)
     assert name_of(".") == name_of(f"../{tmp_path.name}") == tmp_path.name
     assert name_of("..") == tmp_path.parent.name
