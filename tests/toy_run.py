@@ -4,9 +4,7 @@ python toy_run.py FOLDER STEPS BATCH [key=value ...]; the environment's KILL_AT 
 """
 
 import os
-import subprocess
 import sys
-import time
 from pathlib import Path
 
 import torch
@@ -89,9 +87,6 @@ def main(folder, steps, batch, *overrides):
             os.kill(os.getpid(), 9)
         if os.environ.get("TERM_AT") == str(step):
             os.kill(os.getpid(), 15)
-        if os.environ.get("TERM_ALL_AT") == str(step):  # as a cluster's scheduler does
-            subprocess.run(["kill", "-TERM", "--", f"-{os.getpgid(0)}"])
-            time.sleep(1)
         if checkpoint_due(run, step):
             checkpoint(run, step, ema)
     finish(run)

@@ -115,14 +115,6 @@ class _Collate:
         return self.collate(list(items)) | {"sample_seed": torch.tensor(seeds, dtype=torch.int64)}
 
 
-def _outlive_a_stop(_: int) -> None:
-    """Clusters send SIGTERM to every process of a job: a loader that died of it would take the checkpoint along.
-
-    Only the first is passed over, for the trainer ends its loaders by SIGTERM too, and repeats it.
-    """
-    signal.signal(signal.SIGTERM, lambda *_: signal.signal(signal.SIGTERM, signal.SIG_DFL))
-
-
 def training_steps(
     run: Run, dataset: Any, collate: Callable[[list[dict[str, Any]]], dict[str, Any]], first: int
 ) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
@@ -148,7 +140,6 @@ def training_steps(
         collate_fn=_Collate(collate),
         num_workers=workers,
         prefetch_factor=4 if workers else None,
-        worker_init_fn=_outlive_a_stop,
         pin_memory=torch.cuda.is_available(),
     )
     batches = iter(loader)
