@@ -4,6 +4,7 @@ python toy_run.py FOLDER STEPS BATCH [key=value ...]; the environment's KILL_AT 
 """
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def main(folder, steps, batch, *overrides):
             os.kill(os.getpid(), 9)
         if os.environ.get("TERM_AT") == str(step):
             os.kill(os.getpid(), 15)
+        if os.environ.get("TERM_ALL_AT") == str(step):
+            subprocess.run(["kill", "-TERM", "--", f"-{os.getpgrp()}"])  # loaders know the trainer's own signal
         if checkpoint_due(run, step):
             checkpoint(run, step, ema)
     finish(run)

@@ -1,5 +1,6 @@
 """The order of the data, as a function of the step, and the loop over it."""
 
+import os
 import signal
 import threading
 import time
@@ -115,6 +116,23 @@ class _Collate:
         return self.collate(list(items)) | {"sample_seed": torch.tensor(seeds, dtype=torch.int64)}
 
 
+def _heed_only_the_trainer(worker: int) -> None:
+    """Let a loader's process outlive a SIGTERM that the whole job is told, as Slurm does; the checkpoint needs it.
+
+    It ends when the trainer tells it so, as torch does at the end of a run, and when the trainer is gone.
+    """
+    if not hasattr(signal, "sigwaitinfo"):  # macOS
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
 def training_steps(
     run: Run, dataset: Any, collate: Callable[[list[dict[str, Any]]], dict[str, Any]], first: int
 ) -> Iterator[tuple[int, Iterator[dict[str, Any]]]]:
@@ -139,6 +157,7 @@ def training_steps(
         batch_sampler=order,
         collate_fn=_Collate(collate),
         num_workers=workers,
+        worker_init_fn=_heed_only_the_trainer,
         prefetch_factor=4 if workers else None,
         pin_memory=torch.cuda.is_available(),
     )
