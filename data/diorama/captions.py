@@ -223,7 +223,7 @@ def typed_prompt(scene: Scene, seed: int = 0) -> str:
     draws = Draws("typed prompt", seed, scene.seed, scene.index, scene.split, scene.level)
     thing, row, form = scene.objects[0], _is_row(scene), draws.integer(0, 1)
     subject = _subject(draws, scene, draws.chance(0.6))
-    if thing.size == "medium" and not row and draws.chance(0.3):
+    if thing.size == "medium" and not row and draws.chance(0.8):
         subject = _article("medium " + subject.split(" ", 1)[1])
     if not row and draws.chance(0.4):
         subject = draws.choice(("the ", "")) + subject.split(" ", 1)[1]
