@@ -118,8 +118,9 @@ def aspect_name(width: int, height: int) -> str:
     ratio = Fraction(width, height)
     terms = ratio.numerator, ratio.denominator
     if max(terms) > 5:
-        near = min(COMMON, key=lambda each: abs(each[0] / each[1] / ratio - 1))
-        terms = near if abs(near[0] / near[1] / ratio - 1) <= CLOSE / 2 else terms
+        off = {each: abs(log(each[0] / each[1] / ratio)) for each in COMMON}  # of wide and tall alike
+        near = min(off, key=lambda each: off[each])
+        terms = near if off[near] <= log(1 + CLOSE / 2) else terms
     shape = "square" if width == height else "wide" if width > height else "tall"
     return f"{terms[0]}:{terms[1]} {shape}"
 

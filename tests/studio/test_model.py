@@ -77,7 +77,11 @@ def test_aspects_are_on_the_grid_and_near_the_models_own_area(width, height, mul
     for _, across, down in found:
         assert across % multiple == down % multiple == 0
         assert 0.6 <= across * down / (width * height) <= 1.6
-    assert aspect_name(80, 48) == "5:3 wide"
+    assert (aspect_name(80, 48), aspect_name(112, 80), aspect_name(80, 112)) == (
+        "5:3 wide",
+        "4:3 wide",
+        "3:4 tall",
+    )
 
 
 def test_what_a_model_cannot_do_is_refused_before_it_is_queued(tmp_path):
