@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from kinema import ContrastiveCaptioner, KinemaPipeline
+from kinema.configs import load_config
 from kinema.data.video_io import probe
 from kinema.eval.command import evaluate
 from kinema.pipeline.checkpoint import DEFAULT_FOLDER, default_checkpoint
@@ -22,6 +23,23 @@ PROMPT = "a red car drives to the left on snow at night"
 def test_it_is_small_and_in_files_of_at_most_15_megabytes():
     sizes = [path.stat().st_size for path in default_checkpoint().rglob("*") if path.is_file()]
     assert sum(sizes) <= 40e6 and max(sizes) <= 15e6
+
+
+def test_it_makes_what_its_recipe_says():
+    """So that packaging the same run again leaves nothing to be set by hand."""
+    config, index = (
+        load_config(DEFAULT_FOLDER / "recipe.yaml"),
+        json.loads((DEFAULT_FOLDER / "model_index.json").read_text()),
+    )
+    own, data = config.sample, config.data
+    wanted = {
+        "num_inference_steps": own.num_inference_steps, "guidance_scale": own.guidance_scale,
+        "stream_window": own.stream_window, "context_noise": own.context_noise,
+        "height": data.height, "width": data.width, "num_frames": data.num_frames, "frame_rate": data.fps,
+    }  # fmt: skip
+    assert {name: index[f"default_{name}"] for name in wanted} == wanted
+    scheduler = json.loads((DEFAULT_FOLDER / "scheduler" / "scheduler_config.json").read_text())
+    assert scheduler["shift"] == config.flow.shift
 
 
 def test_it_names_no_folder_of_those_who_trained_it():
