@@ -205,12 +205,8 @@ class SampleConfig(Section):
 
     num_inference_steps: int = Field(default=12, gt=0)
     guidance_scale: float = Field(default=4.0, ge=0)
-    stream_window: int | None = Field(
-        default=None, gt=0
-    )  # latent frames that a stream's block sees, its own included
-    context_noise: float | None = Field(
-        default=None, ge=0, le=1
-    )  # noise level at which a stream sees finished ones
+    stream_window: int | None = Field(default=None, gt=0)  # latent frames that a stream's block sees, with its own
+    context_noise: float | None = Field(default=None, ge=0, le=1)  # noise level at which it sees finished blocks
     prompts: tuple[str, ...] = (
         "a red ball rolls to the left",
         "a blue cube bounces on green grass",

@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from itertools import chain
 from pathlib import Path
 
@@ -85,13 +84,12 @@ def test_a_run_asked_to_stop_checkpoints_at_once_and_goes_on_bitwise(whole_run, 
 
 @pytest.mark.parametrize("told", ["TERM_AT", "TERM_ALL_AT"])  # the trainer alone, and the whole job as by Slurm
 def test_a_loader_outlives_the_stop_and_ends_with_the_trainer(whole_run, tmp_path, told):
-    begin = time.monotonic()
     message = toy(tmp_path, 9, 4, "data.num_workers=2", expect=1, **{told: "4"})
     assert "paused after 5 of 9 steps" in message
     assert latest_checkpoint(tmp_path).name == "step-00000005"
-    assert time.monotonic() - begin < 120  # it hung for ever where the loader heeded nobody
     toy(tmp_path, 9, 4, "data.num_workers=2")
     assert losses(tmp_path) == losses(whole_run)
+    assert_same(weights(tmp_path), weights(whole_run))
 
 
 @pytest.mark.soak
