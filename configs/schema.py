@@ -205,6 +205,8 @@ class SampleConfig(Section):
 
     num_inference_steps: int = Field(default=12, gt=0)
     guidance_scale: float = Field(default=4.0, ge=0)
+    guidance: Literal["cfg", "zero-star", "apg"] = "cfg"
+    guidance_interval: tuple[float, float] = (0.0, 1.0)  # noise levels, lowest and highest, at which it acts
     stream_window: int | None = Field(default=None, gt=0)  # latent frames that a stream's block sees, with its own
     context_noise: float | None = Field(default=None, ge=0, le=1)  # noise level at which it sees finished blocks
     prompts: tuple[str, ...] = (
@@ -213,6 +215,13 @@ class SampleConfig(Section):
         "a yellow car drives to the right on snow",
         "a green duck stands still on sand at night",
     )
+
+    @model_validator(mode="after")
+    def _check(self) -> "SampleConfig":
+        low, high = self.guidance_interval
+        if not 0 <= low <= high <= 1:
+            raise ValueError(f"guidance_interval is {low} to {high}; it needs 0 <= lowest <= highest <= 1")
+        return self
 
 
 class Config(Section):

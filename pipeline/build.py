@@ -109,6 +109,9 @@ def _pipeline(config: Config, vae: Any, text_encoder: Any, transformer: Any) -> 
         default_frame_rate=config.data.fps,
         default_num_inference_steps=config.sample.num_inference_steps,
         default_guidance_scale=config.sample.guidance_scale,
+        default_guidance=config.sample.guidance,
+        default_guidance_lowest=config.sample.guidance_interval[0],
+        default_guidance_highest=config.sample.guidance_interval[1],
         default_stream_window=config.sample.stream_window,
         default_context_noise=config.sample.context_noise,
     )

@@ -41,6 +41,7 @@ def test_the_nearest_of_a_one_letter_slip_is_the_right_one():
         ("data.num_frames=10", r"10 frames.*1 \+ k \* 4"),
         ("data.height=40", "multiple of 16"),
         ("data.difficulty=[2, 1]", "lowest <= highest"),
+        ("sample.guidance_interval=[0.5, 0.2]", "lowest <= highest"),
         ("flow.plans={equal: 0.5}", "sum to 1"),
         ("train.vae.steps=-1", "train.vae.steps"),
         ("train.vae.steps=many", "train.vae.steps"),

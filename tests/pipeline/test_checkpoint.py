@@ -70,12 +70,18 @@ def test_parts_and_precision_can_be_chosen(built, saved):
 
 
 def test_parts_of_a_run_are_assembled(built, config, saved):
-    sample = config.sample.model_copy(update={"stream_window": 2, "context_noise": 0.0})
+    chosen = {"stream_window": 2, "context_noise": 0.0, "guidance": "apg", "guidance_interval": (0.25, 0.75)}
+    sample = config.sample.model_copy(update=chosen)
     pipe = assemble_pipeline(
         config.model_copy(update={"sample": sample}),
         vae=saved / "vae", text_encoder=saved / "text_encoder", transformer=saved / "transformer",
     )  # fmt: skip
-    assert (pipe.config.default_stream_window, pipe.config.default_context_noise) == (2, 0.0)
+    own = pipe.config
+    assert (own.default_stream_window, own.default_context_noise) == (2, 0.0)
+    assert (own.default_guidance, own.default_guidance_lowest, own.default_guidance_highest) == ("apg", 0.25, 0.75)
+    pipe = assemble_pipeline(
+        config, vae=saved / "vae", text_encoder=saved / "text_encoder", transformer=saved / "transformer"
+    )
     pipe.set_progress_bar_config(disable=True)
     assert np.array_equal(pipe(PROMPT, generator=1).frames, built(PROMPT, generator=1).frames)
     with pytest.raises(CheckpointError, match=r"no config\.json"):

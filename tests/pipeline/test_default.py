@@ -34,6 +34,8 @@ def test_it_makes_what_its_recipe_says():
     own, data = config.sample, config.data
     wanted = {
         "num_inference_steps": own.num_inference_steps, "guidance_scale": own.guidance_scale,
+        "guidance": own.guidance, "guidance_lowest": own.guidance_interval[0],
+        "guidance_highest": own.guidance_interval[1],
         "stream_window": own.stream_window, "context_noise": own.context_noise,
         "height": data.height, "width": data.width, "num_frames": data.num_frames, "frame_rate": data.fps,
     }  # fmt: skip
