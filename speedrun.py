@@ -13,7 +13,8 @@ Five steps, each of which is skipped when it is finished, so the same command go
     5. eval          a quick exam of 24 prompts; then RUN/report.html
 
 A recipe with `legs` trains the denoiser further before the exam, by the recipe of each leg in turn: in RUN/LEG,
-from the checkpoint of the one before. RUN/checkpoint is what the last one made.
+from the checkpoint of the one before; then, where the leg says `vae_loss.decoder_only`, the decoder.
+RUN/checkpoint is what the last one made.
 """
 
 import argparse
@@ -141,14 +142,19 @@ def print_plan(config: Config, out: Path) -> None:
 
 
 def _leg_steps(leg: Config, out: Path, start: Path, made: Path) -> list[tuple[str, Path, Callable[[], object]]]:
-    """What a leg does: trains the denoiser of `start` further, and packages what comes of it as `made`."""
+    """What a leg does: trains denoiser and perhaps decoder of `start` further, and packages what comes of it."""
     from kinema.dit.train import train
+    from kinema.vae.train import train as train_vae
 
     run = out / leg.name
-    return [
+    steps: list[tuple[str, Path, Callable[[], object]]] = [
         (f"dit of {leg.name}", run / "dit" / "final", lambda: train(leg, run / "dit", start=start)),
-        (f"checkpoint of {leg.name}", made, lambda: package(leg, run, made, start)),
     ]
+    if leg.vae_loss.decoder_only:
+        steps.append(
+            (f"decoder of {leg.name}", run / "vae" / "final", lambda: train_vae(leg, run / "vae", start=start))
+        )
+    return [*steps, (f"checkpoint of {leg.name}", made, lambda: package(leg, run, made, start))]
 
 
 def _add_time(out: Path, name: str, seconds: float) -> None:
@@ -251,7 +257,9 @@ def write_report(config: Config, out: Path, legs: Sequence[Config] = ()) -> Path
         f"<h1>Kinema speedrun: {config.name}</h1>",
         table([("step", "minutes"), *((name, f"{seconds / 60:.1f}") for name, seconds in times.items())]),
     ]
-    folders = [*(out / stage for stage in STAGES), *(out / leg.name / "dit" for leg in legs)]
+    folders = [out / stage for stage in STAGES]
+    for leg in legs:
+        folders += [out / leg.name / stage for stage in ("dit", *(("vae",) if leg.vae_loss.decoder_only else ()))]
     for folder in folders:
         parts.append(f"<h2>{folder.relative_to(out)}</h2>")
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

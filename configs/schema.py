@@ -106,6 +106,7 @@ class VAELossConfig(Section):
     adversarial: float = 0.0  # 3-D patch discriminator; 0 builds none
     adversarial_start: int = 1000  # steps before the discriminator counts
     crop_frames: int | None = None  # train on this many frames of each clip; None: all
+    decoder_only: bool = False  # leave the encoder and its latents as they are: their denoiser stays valid
 
 
 class DiTConfig(Section):

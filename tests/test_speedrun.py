@@ -40,7 +40,8 @@ def test_the_tiny_recipe_runs_from_nothing_to_a_report_and_nothing_twice(tmp_pat
 def test_legs_train_the_denoiser_further_each_from_the_one_before(tmp_path):
     out, legs = tmp_path / "run", []
     for name in ("wider", "longer"):
-        leg = load_config("tiny", [f"name={name}", "train.dit.steps=2", "data.width=48"])
+        more = ["vae_loss.decoder_only=true"] if name == "longer" else []
+        leg = load_config("tiny", [f"name={name}", "train.dit.steps=2", "data.width=48", *more])
         legs.append(tmp_path / f"{name}.yaml")
         legs[-1].write_text(dump_config(leg))
     few = [f"train.{stage}.steps=2" for stage in ("conditioner", "vae", "dit")]
@@ -49,12 +50,14 @@ def test_legs_train_the_denoiser_further_each_from_the_one_before(tmp_path):
     made = [out / "tiny", out / "wider", out]
     weights = [(folder / "checkpoint" / "transformer" / WEIGHTS).read_bytes() for folder in made]
     assert len(set(weights)) == 3 and not (out / "longer" / "checkpoint").exists()
+    eyes = [(folder / "checkpoint" / "vae" / WEIGHTS).read_bytes() for folder in made]
+    assert eyes[0] == eyes[1] != eyes[2]  # only the last leg trains the decoder, and a denoiser never does
     assert load_config(out / "checkpoint" / "recipe.yaml").name == "longer"
     for leg, before in zip(("wider", "longer"), made):
         origin = json.loads((out / leg / "dit" / "origin.json").read_text())
         assert origin["from"] == str(before / "checkpoint")
     again = speedrun(out, *given)
-    assert again.count("done before") == 9
+    assert again.count("done before") == 10
     with pytest.raises(FileExistsError, match="another recipe"):
         run_recipe(load_config(out / "config.yaml"), out, legs=[load_config(legs[0], ["seed=1"])])
     with pytest.raises(ValueError, match="names of their own"):

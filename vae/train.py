@@ -5,6 +5,10 @@
 
 reads clips, and writes the averaged weights with their latent statistics to RUN/vae/final, and original and
 reconstruction side by side to RUN/vae/samples. Expect 30 dB and more on held-out Diorama clips.
+
+    kinema train vae --config cpu-96 --from CHECKPOINT --out RUN
+
+goes on with a checkpoint's autoencoder; where the recipe says `vae_loss.decoder_only`, with its decoder alone.
 """
 
 import shutil
@@ -26,12 +30,14 @@ from .discriminator import PatchDiscriminator3D, discriminator_loss, generator_l
 from .losses import PerceptualDistance, psnr, ssim, vae_loss
 from .model import AutoencoderKLKinema
 from .preview import CLIPS as PREVIEW_CLIPS
+from .preview import CONFIG_KEYS as PREVIEW_KEYS
 from .preview import fit_preview
 
 IMAGE_SHARE = 0.125  # of the steps that train on single frames, so that images and first frames are as good
 IMAGES_PER_CLIP = 4
 STATISTICS_CLIPS = 256  # clips over which the latents' mean and standard deviation are measured
 SHEET_CLIPS = 4
+OF_LATENTS = ("latents_mean", "latents_std", *PREVIEW_KEYS)  # settings that follow from the latents
 
 
 def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
@@ -41,7 +47,7 @@ def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
         config: the recipe.
         out: folder of this stage.
         start: a checkpoint whose autoencoder to begin with; its denoiser must then be trained anew, since latents
-            change. None: from random weights.
+            change, unless `vae_loss.decoder_only` keeps them. None: from random weights.
 
     Returns:
         The folder of the finished component, `out`/final.
@@ -53,6 +59,11 @@ def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
     from ..pipeline.build import load_part
 
     frames = clip_frames(config)
+    if config.vae_loss.decoder_only and start is None:
+        raise trainer.TrainingError(
+            "vae_loss.decoder_only trains the decoder of an autoencoder that exists, and none is given; "
+            "name its checkpoint with --from, or leave vae_loss.decoder_only out"
+        )
     dataset = trainer.open_data(config.data, config.seed, config.data.split)
     heldout = trainer.open_data(config.data, config.seed, "heldout")
     source = None if start is None else load_part(start / "vae")
@@ -61,6 +72,9 @@ def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
     model = AutoencoderKLKinema(**config.vae.model_dump())
     if source is not None:
         trainer.copy_weights(source, model, VAEConfig.model_fields, f"the autoencoder of {start}")
+        if config.vae_loss.decoder_only:
+            model.encoder.requires_grad_(False)
+            model.register_to_config(**{key: source.config[key] for key in OF_LATENTS})
     perceptual = PerceptualDistance().to(run.accelerator.device)
     if run.train.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -107,7 +121,7 @@ def train(config: Config, out: Path, *, start: Path | None = None) -> Path:
             trainer.checkpoint(run, step, ema)
 
     with trainer.averaged(ema, ddp):
-        finished = save(run, model, dataset)
+        finished = save(run, model, dataset, measure=not config.vae_loss.decoder_only)
     trainer.finish(run)
     return finished
 
@@ -206,16 +220,20 @@ def latent_statistics(
     return mean.tolist(), std.tolist()
 
 
-def save(run: trainer.Run, model: AutoencoderKLKinema, dataset: Dataset) -> Path:
-    """Measure the latents, fit their preview and write the component to RUN/vae/final, whole or not at all."""
+def save(run: trainer.Run, model: AutoencoderKLKinema, dataset: Dataset, *, measure: bool = True) -> Path:
+    """Measure the latents, fit their preview and write the component to RUN/vae/final, whole or not at all.
+
+    Without `measure` the latents are those of a trained autoencoder, and the configuration holds their numbers.
+    """
     final, partial = run.directory / "final", run.directory / "final.partial"
     if run.is_main:
         model.eval()
-        clips = min(STATISTICS_CLIPS, run.train.steps * run.train.batch_size)
-        mean, std = latent_statistics(model, _first(dataset, clips), run.accelerator.device)
-        model.register_to_config(latents_mean=mean, latents_std=std)
-        some = (clip["pixel_values"][None] for clip in _first(dataset, min(PREVIEW_CLIPS, clips)))
-        fit_preview(model, (to_pixels(frames).to(run.accelerator.device) for frames in some))
+        if measure:
+            clips = min(STATISTICS_CLIPS, run.train.steps * run.train.batch_size)
+            mean, std = latent_statistics(model, _first(dataset, clips), run.accelerator.device)
+            model.register_to_config(latents_mean=mean, latents_std=std)
+            some = (clip["pixel_values"][None] for clip in _first(dataset, min(PREVIEW_CLIPS, clips)))
+            fit_preview(model, (to_pixels(frames).to(run.accelerator.device) for frames in some))
         shutil.rmtree(partial, ignore_errors=True)
         model.save_pretrained(partial, max_shard_size=trainer.SHARD_SIZE)
         shutil.rmtree(final, ignore_errors=True)

@@ -92,6 +92,25 @@ def test_bf16_gradient_checkpointing_accumulation_and_crops(tmp_path):
     assert AutoencoderKLKinema.from_pretrained(final).dtype == torch.float32
 
 
+def test_a_decoder_trains_alone_and_its_latents_stay(tmp_path):
+    first = train(settings(2), tmp_path / "run" / "vae")
+    first.rename(tmp_path / "run" / "vae" / "moved")
+    start = tmp_path / "checkpoint"
+    start.mkdir()
+    (tmp_path / "run" / "vae" / "moved").rename(start / "vae")
+    AcceleratorState._reset_state(reset_partial_state=True)
+    alone = settings(3, "vae_loss.decoder_only=true", "seed=5", "train.vae.optimizer=muon")
+    with pytest.raises(TrainingError, match=r"none is given; name its checkpoint with --from"):
+        train(alone, tmp_path / "alone")
+    assert not (tmp_path / "alone").exists()
+
+    final = train(alone, tmp_path / "alone", start=start)
+    before, after = (AutoencoderKLKinema.from_pretrained(folder) for folder in (start / "vae", final))
+    assert dict(before.config) | {"_name_or_path": ""} == dict(after.config) | {"_name_or_path": ""}
+    for (name, a), b in zip(before.state_dict().items(), after.state_dict().values()):
+        assert torch.equal(a, b) == name.startswith("encoder."), name
+
+
 @pytest.mark.parametrize("crop", [4, 13])
 def test_a_crop_that_does_not_fit_is_refused_before_any_work(tmp_path, crop):
     message = re.escape(
