@@ -19,6 +19,7 @@ from .command import (
     check_readable,
     first_seed,
     length_of,
+    loading,
     make,
     open_pipeline,
     pictures_of,
@@ -51,7 +52,8 @@ def extend(args: argparse.Namespace) -> None:
 
 def loop(args: argparse.Namespace) -> None:
     """Close a video to a loop, or make one of a prompt."""
-    from .along_time import names_a_video
+    with loading():
+        from .along_time import names_a_video
 
     files = (args.source,) if names_a_video(args.source) else ()
     if files and args.frames is not None:
@@ -252,6 +254,7 @@ def _make_from(
     make(args, lambda seed: method(pipe)(*given, generator=seed, **settings))
 
 
+@loading()
 def _are_pictures(files: Sequence[str | None]) -> bool:
     from .media import look
 

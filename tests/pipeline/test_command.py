@@ -230,3 +230,25 @@ def test_a_file_that_is_no_video_is_told_in_one_line(tmp_path):
     path.write_text("these are notes")
     with pytest.raises(SystemExit, match=r"kinema info: .*notes\.mp4"):
         main(["info", str(path)])
+
+
+@pytest.mark.parametrize("words", [["generate", "x"], ["loop", "x", "--steps", "1"]])
+def test_threads_that_wait_sleep_and_no_garbage_is_sought_while_libraries_load(model, tmp_path, words):
+    """The first is read when torch loads, so it must be set before, whatever imports torch first."""
+    script = f"""
+import gc, os, sys
+from kinema.cli import main
+
+class Watch:
+    def find_spec(self, name, *rest):
+        if name in ("torch", "diffusers"):
+            seen[name] = os.environ.get("OMP_WAIT_POLICY"), gc.isenabled()
+
+seen = {{}}
+sys.meta_path.insert(0, Watch())
+main([*{words!r}, "--model", {str(model)!r}, "-o", {str(tmp_path / "x.mp4")!r}, "--quiet"])
+assert gc.isenabled() and seen == {{name: ("PASSIVE", False) for name in ("torch", "diffusers")}}, seen
+"""
+    plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
