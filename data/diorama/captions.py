@@ -225,7 +225,8 @@ def typed_prompt(scene: Scene, seed: int = 0) -> str:
     subject = _subject(draws, scene, draws.chance(0.6))
     if thing.size == "medium" and not row and draws.chance(0.8):
         subject = _article("medium " + subject.split(" ", 1)[1])
-    if not row and draws.chance(0.4):
+    stands = not row and draws.chance(0.2)  # "there is a ball", and what it does in a sentence of its own
+    if not row and not stands and draws.chance(0.4):
         subject = draws.choice(("the ", "")) + subject.split(" ", 1)[1]
     act = _act(draws, scene, form, draws.chance(0.7), row, draws.chance(0.7) or not scene.pair_events)
     said = [_place(draws, scene)] if draws.chance(0.8) else []
@@ -237,8 +238,14 @@ def typed_prompt(scene: Scene, seed: int = 0) -> str:
         said.append(draws.choice(STYLE_WORDS[scene.style]))
     said = [text for _, text in sorted((draws.uniform(), text) for text in said)]
     before = draws.integer(0, min(2, len(said)))
+    if stands and not form and said:
+        before = max(before, 1)  # the exam's lists begin with it
     between = draws.integer(0, min(1, len(said) - before)) if draws.chance(0.5) else 0
-    first = " ".join([subject, *said[before : before + between]]) + (", " if between and form else " ") + act
+    first = " ".join([subject, *said[before : before + between]])
+    if stands:
+        first = f"there is {first}{draws.choice(('. It ', ', it '))}{'is ' if form else ''}{act}"
+    else:
+        first += (", " if between and form else " ") + act
     first = draws.choice((" ", ", ")).join([first, *said[before + between :]])
     text = ", ".join([*said[:before], first])
     more = _companions(draws, scene, False)

@@ -128,6 +128,10 @@ def test_a_typed_prompt_says_what_is_true_in_any_order():
     places = [(text.index("snow"), noun.search(text).start()) for text in texts if "snow" in text]
     before = sum(snow < thing for snow, thing in places)
     assert 40 < before < len(places) - 40 and len(places) < 190 and len(set(texts)) > 150
+    there = [text.lower() for text in texts if "there is" in text.lower()]
+    assert 15 < len(there) < 70 and all(re.search(r"there is an? .*[.,] it (is )?", text) for text in there)
+    # An order that the exam's lists have and captions keep out of, so that it is not learned by heart.
+    assert not any(re.match(r"there is an? [^.,]*\. it (?!is )", text) for text in there)
     clip = DioramaDataset(difficulty=(1, 1), num_clips=2, typed=True).describe(1)["captions"]
     plain = DioramaDataset(difficulty=(1, 1), num_clips=2).describe(1)["captions"]
     assert clip == plain | {"typed": typed_prompt(sample_scene(0, 1, difficulty=(1, 1)), 0)}
