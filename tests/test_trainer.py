@@ -158,6 +158,13 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path):
     assert "train.vae.batch_size: 4 there, 2 now" in message
 
 
+def test_other_keys_of_a_mapping_in_the_same_folder_are_refused(tmp_path):
+    toy(tmp_path, 2, 4, "data.caption_mix={short: 0.5, medium: 0.5}")
+    message = toy(tmp_path, 4, 4, "data.caption_mix={short: 0.5, dense: 0.5}", expect=1)
+    assert "data.caption_mix.medium: 0.5 there, nothing now" in message
+    assert "data.caption_mix.dense: nothing there, 0.5 now" in message
+
+
 @given(
     size=st.integers(1, 40),
     batch=st.integers(1, 5),

@@ -143,9 +143,9 @@ def _check_same_run(path: Path, config: Config, stage: str) -> None:
         "sample.",
     ]
     changed = [
-        f"{key}: {before[key]} there, {now[key]} now"
-        for key in now
-        if before.get(key) != now[key]
+        f"{key}: {before.get(key, 'nothing')} there, {now.get(key, 'nothing')} now"
+        for key in {**before, **now}  # mappings, such as the shares of captions, have keys of their own
+        if before.get(key) != now.get(key)
         and key.rsplit(".", 1)[-1] not in _FREE_KEYS
         and not key.startswith(tuple(ignored))
     ]
