@@ -7,7 +7,7 @@ model's constructor, so `AutoencoderKLKinema(**config.vae.model_dump())` builds 
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
 
 Mapping01 = dict[str, float]
 
@@ -36,6 +36,8 @@ class DataConfig(Section):
     # draws one a clip (a shape named twice is drawn twice as often).
     buckets: tuple[tuple[int, int, int], ...] = ()
     two_events: float = Field(default=0.0, ge=0, le=1)  # Diorama's levels 0, 1: share with two motions in turn
+    # Diorama only: how often the denoiser sees a clip in an epoch, a product over what it shows (dit/repeats.py).
+    repeats: dict[str, PositiveInt] = {}
     # Share of each caption level. Diorama can also give "typed": as people write prompts, in any order.
     caption_mix: Mapping01 = {"short": 0.4, "medium": 0.4, "dense": 0.2}
     # Share of the draws of a clip with synthetic and original captions that show an original one (data/blend.py).

@@ -32,6 +32,7 @@ from . import flow
 from .clips import collate, heldout_batches, open_latents
 from .lora import LoraSettings, add_adapter, check_adapter, save_adapter, told_by_captions
 from .rehearsal import rehearse
+from .repeats import repeat
 from .texts import draw_captions, encode_captions, freeze_unused, learn_words
 from .transformer import KinemaTransformer3DModel
 
@@ -93,6 +94,8 @@ def train(
     if lora is not None:
         add_adapter(run, model, lora)
     dataset = open_latents(run, clips, vae_model, latents or out.parent / "latents")
+    if config.data.source == "diorama":
+        dataset = repeat(dataset, clips, config.data.repeats)
     if lora is not None and start is not None:
         dataset = rehearse(run, dataset, start, vae_model, out.parent / "latents-rehearsed", lora.rehearse)
     stride = temporal_stride(vae_model)

@@ -40,7 +40,7 @@ from .latents import encode_latents
 from .preview import CONFIG_KEYS as PREVIEW_KEYS
 
 # Settings of the data section that change neither the clips nor their order.
-_FREE_KEYS = ("num_workers", "caption_mix", "original_captions", "out_of_domain")
+_FREE_KEYS = ("num_workers", "caption_mix", "original_captions", "out_of_domain", "repeats")
 _ROW = pa.schema(
     [
         ("index", pa.int64()),

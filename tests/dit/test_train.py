@@ -6,7 +6,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 
-from kinema import ContrastiveCaptioner, KinemaPipeline, KinemaTransformer3DModel
+from kinema import ContrastiveCaptioner, KinemaPipeline, KinemaTransformer3DModel, trainer
 from kinema.conditioner.tokenizer import train_tokenizer
 from kinema.configs import load_config
 from kinema.dit import flow
@@ -73,6 +73,20 @@ def test_a_frozen_text_encoder_stays_as_it_was(parts, tmp_path):
     own = parts | {"latents": tmp_path / "latents"}  # the others' are encoded in another precision
     final = train(recipe("train.dit.steps=1", "sample.prompts=[]"), tmp_path / "run", **own)
     assert torch.equal(weights(final / "text_encoder"), weights(parts["text_encoder"]))
+
+
+def test_clips_are_repeated_from_the_same_latents(parts, tmp_path, monkeypatch):
+    sizes, steps = [], trainer.training_steps
+    monkeypatch.setattr(
+        trainer,
+        "training_steps",
+        lambda run, dataset, *rest: (sizes.append(len(dataset)), steps(run, dataset, *rest))[1],
+    )
+    own = parts | {"latents": tmp_path / "latents"}
+    for number, repeats in enumerate(("{}", "{large: 3}")):  # all of level 0 is large
+        changes = "data.difficulty=[0, 0]", "train.dit.steps=1", "sample.prompts=[]", f"data.repeats={repeats}"
+        train(recipe(*changes), tmp_path / str(number), **own)
+    assert sizes == [12, 36]
 
 
 def test_fine_tuning_begins_with_the_checkpoints_weights(tmp_path):
