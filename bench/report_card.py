@@ -2,6 +2,7 @@
 
     python bench/report_card.py                            # sits all three lists; goes on where it was stopped
     python bench/report_card.py --lists quick              # some of them; the others' reports are kept if they fit
+    python bench/report_card.py --full-repeats 1           # one clip of each prompt of the whole exam, not four
 
 Writes docs/report-card.md with its sheet (the first eight prompts of the list quick, seed 0), docs/exam/ (each
 list's page and numbers), the figures between marks in README.md and pipeline/default/README.md, and
@@ -221,6 +222,9 @@ def main() -> None:
     parser.add_argument("--model", default=None, help="a checkpoint (default: the packaged one)")
     parser.add_argument("--runs", type=Path, default=Path("runs/report-card"), help="where clips are kept")
     parser.add_argument("--root", type=Path, default=ROOT, help="folder with docs, eval and README.md to renew")
+    parser.add_argument(
+        "--full-repeats", type=int, default=None, help="clips a prompt of the whole exam (default: 4)"
+    )
     parser.add_argument("--workers", type=int, default=None)
     args = parser.parse_args()
     from kinema.pipeline.command import load
@@ -233,8 +237,12 @@ def main() -> None:
         if name in args.lists:
             folder = args.runs / name
             asked = "--quick" if name == "quick" else f"--list {name}"
-            command = f"kinema eval {asked} --out runs/{folder.name}"
-            evaluate(pipe, name, out=folder, measures=name != "quick", workers=args.workers, command=command)
+            repeats = args.full_repeats if name == "full" else None
+            asked += f" --repeats {repeats}" if repeats else ""
+            evaluate(
+                pipe, name, out=folder, repeats=repeats, measures=name != "quick", workers=args.workers,
+                command=f"kinema eval {asked} --out runs/{folder.name}",
+            )  # fmt: skip
             for kind in ("html", "json") if name in WITH_PAGE else ("json",):
                 shutil.copyfile(folder / f"report.{kind}", docs / "exam" / f"{file}.{kind}")
         report = kept(docs / "exam" / f"{file}.json", fingerprint)
