@@ -98,3 +98,28 @@ def test_a_sheet_of_any_clips_stays_small(bench, tmp_path):
     assert size == (tmp_path / "sheet.webp").stat().st_size <= bench.LARGEST
     with Image.open(tmp_path / "sheet.webp") as sheet:
         assert sheet.width > 2 * 5 * 96 and sheet.height > 4 * 96
+
+
+def test_the_whole_exam_can_have_fewer_clips_a_prompt_and_says_so(bench, quick, tmp_path, monkeypatch):
+    asked = {}
+
+    def evaluate(pipe, name, *, out, repeats, command, **options):
+        asked[name] = repeats, command
+        out.mkdir(parents=True)
+        (out / "report.html").touch()
+        (out / "report.json").write_text(json.dumps(quick))
+
+    for path in ("README.md", "pipeline/default/README.md"):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("<!-- report card -->\n<!-- /report card -->\n")
+    (tmp_path / "eval").mkdir()
+    monkeypatch.setattr(bench, "evaluate", evaluate)
+    monkeypatch.setattr(bench, "exam_settings", lambda pipe: quick["settings"])
+    monkeypatch.setattr(bench, "first_clips", lambda folder: [("a", np.zeros((5, 8, 8, 3), np.uint8))] * 2)
+    monkeypatch.setattr("kinema.pipeline.command.load", lambda *args, **options: None)
+    folders = ["--root", str(tmp_path), "--runs", str(tmp_path / "runs")]
+    monkeypatch.setattr(sys, "argv", ["report_card.py", "--full-repeats", "1", *folders])
+    bench.main()
+    assert asked["full"] == (1, "kinema eval --list full --repeats 1 --out runs/full")
+    assert asked["simple-test"] == (None, "kinema eval --list simple-test --out runs/simple-test")
+    assert asked["quick"] == (None, "kinema eval --quick --out runs/quick")
