@@ -252,3 +252,32 @@ assert gc.isenabled() and seen == {{name: ("PASSIVE", False) for name in ("torch
     plain = {name: value for name, value in os.environ.items() if name != "OMP_WAIT_POLICY"}
     done = subprocess.run([sys.executable, "-c", script], env=plain, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_the_installed_command_leaves_at_once_with_everything_said_and_closed(model, tmp_path):
+    """What `run` adds to `main`: nothing is taken apart, yet exit functions run and output is whole."""
+    script = """
+import atexit, sys, threading, time
+from kinema import cli
+
+class Late:  # what only an interpreter that is taken apart comes to
+    def __del__(self): print("taken apart")
+
+late = Late()
+atexit.register(print, "closed")
+made = threading.Event()
+def work(): made.wait(60); time.sleep(0.5); print("waited for")
+if sys.argv.pop() == "busy": threading.Thread(target=work).start()
+main = cli.main
+cli.main = lambda: (main(), made.set())
+cli.run()
+"""
+    words = ["generate", "x", "--model", str(model), "-o", str(tmp_path / "x.mp4"), "--steps", "1"]
+    for last, expected in (("alone", ["closed"]), ("busy", ["waited for", "closed", "taken apart"])):
+        done = subprocess.run([sys.executable, "-c", script, *words, last], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        said = done.stdout.splitlines()
+        assert "x.mp4: " in said[0] and said[1:] == expected
+    failed = subprocess.run([sys.executable, "-c", script, "generate", "x", "--steps", "0", "alone"],
+                            capture_output=True, text=True)  # fmt: skip
+    assert failed.returncode == 1 and "steps" in failed.stderr
